@@ -1,0 +1,31 @@
+/* Files: atomic writes, whole reads, folders. */
+#ifndef QD_BASE_FILE_H
+#define QD_BASE_FILE_H
+
+#include <quantdrift/context.h>
+#include <stdio.h>
+
+/* A file being written under a temporary name beside its final one. */
+typedef struct qd_atomic_file {
+    FILE *stream;
+    char *path, *temporary_path;
+    qd_context *ctx;
+} qd_atomic_file;
+
+enum qd_status qd_atomic_open(qd_context *ctx, const char *path, qd_atomic_file *file);
+/* Flushes, fsyncs, renames, fsyncs the folder. On failure the temporary file is removed and the old one stays. */
+enum qd_status qd_atomic_commit(qd_atomic_file *file);
+/* Removes the temporary file; harmless after a commit and on a zeroed struct. */
+void qd_atomic_abort(qd_atomic_file *file);
+
+/* Whole file into memory with a NUL behind it. Errors: QD_ERR_IO, QD_ERR_INPUT when larger than max_bytes. */
+enum qd_status qd_file_read(qd_context *ctx, const char *path, size_t max_bytes, char **data, size_t *size);
+
+/* mkdir -p. */
+enum qd_status qd_folder_create(qd_context *ctx, const char *path);
+bool qd_file_exists(const char *path);
+
+/* printf into fresh memory; NULL when memory is short. */
+char *qd_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,54 @@
+/*
+ * A plan executes a graph: which nodes run fused, which values live when, one planned arena. Several plans may
+ * share one state. A plan is used by one thread at a time; its layers use the context's threads.
+ */
+#ifndef QD_GRAPH_PLAN_H
+#define QD_GRAPH_PLAN_H
+
+#include "graph/graph.h"
+#include <quantdrift/random.h>
+
+typedef struct qd_plan qd_plan;
+
+typedef struct qd_plan_config {
+    int64_t max_batch;
+    bool training; /* batch statistics and masks; running statistics updated */
+    bool backward; /* keep what the backward pass needs; the state must have gradients */
+    bool fuse;     /* BatchNorm with the activation that follows it; false: every value exists */
+} qd_plan_config;
+
+/* The three plans of the house. */
+#define QD_PLAN_TRAINING(batch) ((qd_plan_config){.max_batch = (batch), .training = true, .backward = true, .fuse = true})
+#define QD_PLAN_OBSERVING(batch) ((qd_plan_config){.max_batch = (batch)})
+#define QD_PLAN_INFERENCE(batch) ((qd_plan_config){.max_batch = (batch), .fuse = true})
+
+/* Called after each node has run with a view of its output (valid during the call only); `node` indexes
+ * graph->nodes (a fused BatchNorm reports once, as the activation's node). A status other than QD_OK ends the pass. */
+typedef enum qd_status qd_plan_observer(void *user, int node, const qd_tensor *value);
+
+/* Bytes the plan will allocate, without allocating. Errors: as qd_plan_create(). */
+enum qd_status qd_plan_bytes(qd_context *ctx, const qd_graph *graph, enum qd_dtype dtype,
+                             const qd_plan_config *config, size_t *bytes);
+
+/* Errors: QD_ERR_MEMORY; QD_ERR_USAGE (max_batch < 1, backward without gradients in the state). */
+enum qd_status qd_plan_create(qd_context *ctx, const qd_graph *graph, qd_state *state,
+                              const qd_plan_config *config, qd_plan **out);
+void qd_plan_destroy(qd_plan *plan);
+
+/*
+ * Runs n <= max_batch samples. x: NHWC of the state's dtype. draws: needed in training when the graph has random
+ * layers. observer may be NULL. logits: view [n][classes] into the plan, valid until the next pass.
+ */
+enum qd_status qd_plan_forward(qd_plan *plan, const void *x, int64_t n, const qd_draws *draws,
+                               qd_plan_observer *observer, void *user, qd_tensor *logits);
+
+/* Backward pass of the last forward pass; fills the state's gradients (overwriting). dlogits [n][classes]. */
+enum qd_status qd_plan_backward(qd_plan *plan, const void *dlogits);
+
+/* A qd_draws that takes every decision from `rng` in order. */
+qd_draws qd_draws_from_rng(qd_rng *rng);
+
+/* 32-bit words of the generator that one sample's training forward pass consumes. */
+int64_t qd_graph_draw_words_per_sample(const qd_graph *graph);
+
+#endif

@@ -1,0 +1,68 @@
+/* The kernel table: function pointers filled by instruction set, each with the set's name. */
+#ifndef QD_KERNELS_KERNELS_H
+#define QD_KERNELS_KERNELS_H
+
+#include <quantdrift/context.h>
+#include <quantdrift/tensor.h>
+
+/* Elementwise functions a network may apply after a convolution or BatchNorm. */
+enum qd_activation {
+    QD_ACTIVATION_NONE = 0,
+    QD_ACTIVATION_RELU,
+    QD_ACTIVATION_RELU6,
+    QD_ACTIVATION_SILU,
+    QD_ACTIVATION_HARDSWISH,
+    QD_ACTIVATION_SIGMOID
+};
+
+/* Geometry of a convolution or pooling window over NHWC images. */
+typedef struct qd_conv_shape {
+    int64_t n, ih, iw, ic;
+    int64_t oh, ow, oc;
+    int64_t kh, kw;
+    int64_t stride, pad;
+    int64_t groups; /* ic and oc are multiples; depthwise: groups == ic == oc */
+} qd_conv_shape;
+
+typedef struct qd_gemm_args {
+    bool transpose_a, transpose_b;
+    int64_t m, n, k;
+    const void *a;
+    int64_t lda;
+    const void *b;
+    int64_t ldb;
+    double beta; /* 0: C is overwritten and may be uninitialised */
+    void *c;
+    int64_t ldc;
+} qd_gemm_args;
+
+/* What BatchNorm's backward pass knows of its forward pass; all arrays have `channels` values. */
+typedef struct qd_bn_args {
+    int64_t channels;
+    const void *mean, *invstd;  /* statistics used in the forward pass */
+    const void *scale, *shift;  /* gamma·invstd and beta - mean·gamma·invstd */
+    enum qd_activation activation;
+} qd_bn_args;
+
+typedef struct qd_sgd_args {
+    double lr, momentum, weight_decay;
+    bool first_step; /* the momentum buffer is still empty: PyTorch starts it with the gradient itself */
+} qd_sgd_args;
+
+#include "kernels/kernel_list.h"
+
+typedef struct qd_kernels {
+#define QD_KERNEL_FIELD(name, parameters) \
+    void(*name) parameters;               \
+    const char *name##_isa;
+    QD_KERNEL_LIST(QD_KERNEL_FIELD)
+#undef QD_KERNEL_FIELD
+} qd_kernels;
+
+/*
+ * Fills `out` for `dtype` (QD_F32 or QD_F64): reference first, then each instruction set up to `isa`
+ * replaces what it does better. float64 exists for verification and has reference kernels only.
+ */
+void qd_kernels_fill(enum qd_isa isa, enum qd_dtype dtype, qd_kernels *out);
+
+#endif

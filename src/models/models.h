@@ -1,0 +1,32 @@
+/* The networks, by name: torchvision 0.14's, built module by module. */
+#ifndef QD_MODELS_MODELS_H
+#define QD_MODELS_MODELS_H
+
+#include "graph/graph.h"
+#include <quantdrift/random.h>
+
+enum qd_head {
+    QD_HEAD_LINEAR, /* one Linear to num_classes in place of the 1000-class one */
+    QD_HEAD_BINARY  /* the post's: Dropout(0.6) Linear(128) ReLU Dropout(0.6) Linear(1) */
+};
+
+typedef struct qd_model_config {
+    int64_t image_size; /* square input, at least 32 */
+    int64_t num_classes;
+    enum qd_head head;
+} qd_model_config;
+
+typedef struct qd_model_info {
+    const char *name;         /* "resnet18": configuration, file names */
+    const char *display_name; /* "ResNet18": model_name in results */
+    const char *block_prefixes[4]; /* NULL-terminated; modules logged by default */
+    enum qd_status (*build)(qd_context *ctx, const qd_model_config *config, qd_graph **out);
+    /* Draws every initial value as torchvision's constructor does, replaced heads included. */
+    void (*initialise)(const qd_model_config *config, qd_state *state, qd_rng *rng);
+} qd_model_info;
+
+/* NULL-terminated list of all models; lookup by name (NULL when unknown). */
+const qd_model_info *const *qd_model_list(void);
+const qd_model_info *qd_model_find(const char *name);
+
+#endif

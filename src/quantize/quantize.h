@@ -1,0 +1,64 @@
+/*
+ * From a trained float network to integers: BatchNorm folded, ranges calibrated, scales chosen, and the network run
+ * in integer arithmetic. docs/quantization.md has the formulas; this is their interface.
+ */
+#ifndef QD_QUANTIZE_QUANTIZE_H
+#define QD_QUANTIZE_QUANTIZE_H
+
+#include "graph/graph.h"
+
+/* A quantization scheme is data. The defaults are the post's: per tensor, S8 activations, S8 weights, MinMax. */
+typedef struct qd_quant_scheme {
+    int weight_bits;             /* 2 to 16 */
+    bool weight_per_channel;
+    int activation_bits;         /* 2 to 16 */
+    bool activation_signed;
+    bool activation_symmetric;
+} qd_quant_scheme;
+
+qd_quant_scheme qd_quant_scheme_defaults(void);
+
+typedef struct qd_qgraph qd_qgraph; /* owns everything: lives without the float graph */
+
+/* One quantized activation tensor as results report it. */
+typedef struct qd_quant_tensor {
+    const char *name;      /* module path of the value it quantizes; "input" */
+    double min, max;       /* calibrated range, 0 included */
+    double scale;
+    int32_t zero_point;
+    double sqnr_rounding_db;    /* of this tensor's own rounding and clamping; NaN until measured */
+    double sqnr_accumulated_db; /* of everything before it as well; NaN until measured */
+} qd_quant_tensor;
+
+/* Folds BatchNorm and lays out the quantized network; no ranges yet. Errors: QD_ERR_MEMORY, QD_ERR_USAGE,
+ * QD_ERR_NUMERIC (a non-finite weight, named). */
+enum qd_status qd_qgraph_create(qd_context *ctx, const qd_graph *graph, const qd_state *state,
+                                const qd_quant_scheme *scheme, int64_t max_batch, qd_qgraph **out);
+void qd_qgraph_destroy(qd_qgraph *qgraph);
+
+/* Runs the folded float network on images float32 [n][h][w][3] and widens the ranges. */
+enum qd_status qd_qgraph_calibrate(qd_qgraph *qgraph, const float *images, int64_t n);
+
+/* Chooses scales and zero points, quantizes weights and biases. Errors: QD_ERR_USAGE without calibration. */
+enum qd_status qd_qgraph_finalize(qd_qgraph *qgraph);
+
+/* Integer arithmetic (8-bit schemes); float only in the logits [n][classes]. The same bits for any thread count. */
+enum qd_status qd_qgraph_run_integer(qd_qgraph *qgraph, const float *images, int64_t n, float *logits);
+
+/* The folded network in float: quantizers off (the float network again) or simulated at the scheme's bits. */
+enum qd_status qd_qgraph_run_float(qd_qgraph *qgraph, bool quantizers, const float *images, int64_t n,
+                                   float *logits);
+
+/* Measures both signal-to-quantization-noise ratios of every tensor over images (may be called repeatedly: signal and
+ * noise energies accumulate; the ratios are 10·log10(signal/noise), infinite noise-free ones are +inf). */
+enum qd_status qd_qgraph_measure_sqnr(qd_qgraph *qgraph, const float *images, int64_t n);
+
+int qd_qgraph_tensor_count(const qd_qgraph *qgraph);
+qd_quant_tensor qd_qgraph_tensor(const qd_qgraph *qgraph, int index);
+
+/* Weight tensors: name, scale of channel `channel` (0 when per tensor). */
+int qd_qgraph_weight_count(const qd_qgraph *qgraph);
+const char *qd_qgraph_weight_name(const qd_qgraph *qgraph, int index);
+double qd_qgraph_weight_scale(const qd_qgraph *qgraph, int index, int64_t channel);
+
+#endif
