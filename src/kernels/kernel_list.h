@@ -7,9 +7,14 @@
 #ifndef QD_KERNELS_KERNEL_LIST_H
 #define QD_KERNELS_KERNEL_LIST_H
 
+/* GEMM has no portable twin in the library: OpenBLAS is the portable path. */
 #define QD_KERNEL_LIST(X)                                                                              \
     /* C[m,n] = A·B + beta·C, row-major, A or B transposed on request. */                              \
     X(gemm, (const qd_gemm_args *args))                                                                \
+    QD_REFERENCE_KERNEL_LIST(X)
+
+/* Kernels with a reference in ref/. */
+#define QD_REFERENCE_KERNEL_LIST(X)                                                                    \
     /* col[row_count][kh*kw*ic/groups] for output positions first_row... of one group. */              \
     X(im2col, (const qd_conv_shape *s, int64_t group, const void *x, int64_t first_row,                \
                int64_t row_count, void *col))                                                          \

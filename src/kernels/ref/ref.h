@@ -1,13 +1,17 @@
-/* The reference kernels: portable C, one float32 and one float64 symbol for every kernel of the list. */
+/*
+ * The reference kernels: portable C, compiled for float and double from one template a family
+ * (<family>_template.h, included twice by <family>.c with QD_REAL and QD_NAME defined).
+ * qd_f32_<name>__ref and qd_f64_<name>__ref exist for every name of QD_REFERENCE_KERNEL_LIST.
+ */
 #ifndef QD_KERNELS_REF_REF_H
 #define QD_KERNELS_REF_REF_H
 
 #include "kernels/kernels.h"
 
-#define QD_REF_DECLARE(name, parameters)   \
-    void qd_f32_##name##__ref parameters; \
+#define QD_REF_DECLARE(name, parameters)     \
+    void qd_f32_##name##__ref parameters;    \
     void qd_f64_##name##__ref parameters;
-QD_KERNEL_LIST(QD_REF_DECLARE)
+QD_REFERENCE_KERNEL_LIST(QD_REF_DECLARE)
 #undef QD_REF_DECLARE
 
 #endif
