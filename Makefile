@@ -36,11 +36,11 @@ $(BUILD)/libquantdrift.a: $(LIB_OBJECTS)
 $(BUILD)/quantdrift: $(CLI_OBJECTS) $(BUILD)/libquantdrift.a
 	$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
 
-define SUITE
+define SUITE_RULES
 $(BUILD)/test_$(1): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/$(1)/*.c))) $(SUPPORT_OBJECTS) $(BUILD)/libquantdrift.a
 	$$(CC) $$(QD_CFLAGS) $$(CFLAGS) -o $$@ $$^ $$(QD_LIBS) -lcriterion
 endef
-$(foreach s,$(TEST_SUITES),$(eval $(call SUITE,$(s))))
+$(foreach s,$(TEST_SUITES),$(eval $(call SUITE_RULES,$(s))))
 
 # Runs the tests as they are; `make check SUITE=unit` runs one program. Criterion is slow under a huge descriptor limit.
 check: $(if $(SUITE),$(BUILD)/test_$(SUITE),$(TEST_PROGRAMS))
