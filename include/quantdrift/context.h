@@ -28,7 +28,8 @@ typedef struct qd_context_config {
 /*
  * Creates a context. `config` may be NULL for defaults. Sets OpenBLAS to one thread a call and checks
  * that it obeys. The caller owns *out and frees it with qd_context_destroy().
- * Errors: QD_ERR_USAGE (threads < 0, or an instruction set the processor lacks), QD_ERR_MEMORY.
+ * Errors: QD_ERR_USAGE (threads < 0 or above 1024, an instruction set the processor lacks, an OpenBLAS that keeps
+ * its threads), QD_ERR_MEMORY. As there is no context yet to hold the sentence, it goes to config->log as a warning.
  */
 enum qd_status qd_context_create(const qd_context_config *config, qd_context **out);
 

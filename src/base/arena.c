@@ -1,0 +1,51 @@
+/* Arenas: one zeroed, aligned block with one owner. */
+#include "base/arena.h"
+#include "base/error.h"
+#include <stdlib.h>
+
+size_t qd_align_bytes(size_t bytes)
+{
+    return (bytes + (QD_ALIGNMENT - 1)) & ~(size_t)(QD_ALIGNMENT - 1);
+}
+
+enum qd_status qd_arena_create(qd_context *ctx, size_t size_bytes, const char *purpose, qd_arena *out)
+{
+    /* calloc() and not aligned_alloc() with memset(): large blocks come from the kernel already zeroed, and pages
+     * nobody touches cost no memory. The byte before the block says how far behind calloc()'s pointer it begins. */
+    unsigned char *base = size_bytes <= SIZE_MAX - QD_ALIGNMENT ? calloc(1, size_bytes + QD_ALIGNMENT) : NULL;
+    if (!base)
+        return qd_fail(ctx, QD_ERR_MEMORY,
+                       "allocating %zu bytes for %s: memory is short; use a smaller batch or image, or close other "
+                       "programs",
+                       size_bytes, purpose);
+    unsigned shift = QD_ALIGNMENT - (unsigned)((uintptr_t)base % QD_ALIGNMENT); /* 1 to 64 */
+    out->data = base + shift;
+    out->data[-1] = (unsigned char)shift;
+    out->size_bytes = size_bytes;
+    out->used_bytes = 0;
+    return QD_OK;
+}
+
+void qd_arena_destroy(qd_arena *arena)
+{
+    if (!arena)
+        return;
+    if (arena->data)
+        free(arena->data - arena->data[-1]);
+    *arena = (qd_arena){0};
+}
+
+void *qd_arena_take(qd_arena *arena, size_t bytes)
+{
+    size_t start = qd_align_bytes(arena->used_bytes);
+    if (!arena->data || start < arena->used_bytes || start > arena->size_bytes || bytes > arena->size_bytes - start)
+        return NULL;
+    arena->used_bytes = start + bytes;
+    return arena->data + start;
+}
+
+void *qd_calloc(size_t count, size_t size)
+{
+    /* calloc() checks count*size itself; it may return NULL for no bytes. */
+    return calloc(count > 0 ? count : 1, size > 0 ? size : 1);
+}

@@ -1,0 +1,80 @@
+/* The text of the last failure, and log lines. */
+#include "base/error.h"
+#include "base/context_impl.h"
+#include "base/text.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void set_error(qd_context *ctx, const char *raw)
+{
+    /* Escaped before the lock is taken: `raw` may quote the error it replaces. */
+    char text[QD_ERROR_BYTES];
+    qd_text_escape(raw, text, sizeof(text));
+    pthread_mutex_lock(&ctx->error_mutex);
+    memcpy(ctx->error, text, strlen(text) + 1);
+    pthread_mutex_unlock(&ctx->error_mutex);
+}
+
+/* vsnprintf() that leaves a text behind whatever happens. */
+static size_t format_text(char *buffer, size_t bytes, const char *format, va_list arguments)
+    __attribute__((format(printf, 3, 0)));
+
+static size_t format_text(char *buffer, size_t bytes, const char *format, va_list arguments)
+{
+    int length = vsnprintf(buffer, bytes, format, arguments);
+    if (length < 0) {
+        snprintf(buffer, bytes, "%s", format);
+        length = (int)strlen(buffer);
+    }
+    return (size_t)length < bytes ? (size_t)length : bytes - 1;
+}
+
+enum qd_status qd_fail(qd_context *ctx, enum qd_status status, const char *format, ...)
+{
+    if (!ctx)
+        return status;
+    /* One byte longer than what is kept, so that escaping sees a text that is too long and marks it. */
+    char raw[QD_ERROR_BYTES + 1];
+    va_list arguments;
+    va_start(arguments, format);
+    format_text(raw, sizeof(raw), format, arguments);
+    va_end(arguments);
+    set_error(ctx, raw);
+    return status;
+}
+
+enum qd_status qd_fail_errno(qd_context *ctx, int errno_value, const char *format, ...)
+{
+    if (!ctx)
+        return QD_ERR_IO;
+    char reason[128];
+    /* The GNU strerror_r() returns the text, which need not be in `reason`. */
+    const char *reason_text = strerror_r(errno_value, reason, sizeof(reason));
+    char raw[QD_ERROR_BYTES + 1];
+    va_list arguments;
+    va_start(arguments, format);
+    /* The reason matters more than the end of an overlong path. */
+    size_t room = sizeof(raw) - 2 - strlen(reason_text);
+    size_t length = format_text(raw, room, format, arguments);
+    va_end(arguments);
+    snprintf(raw + length, sizeof(raw) - length, ": %s", reason_text);
+    set_error(ctx, raw);
+    return QD_ERR_IO;
+}
+
+void qd_log(qd_context *ctx, enum qd_log_level level, const char *format, ...)
+{
+    if (!ctx || !ctx->log)
+        return;
+    char raw[QD_ERROR_BYTES + 1];
+    char line[QD_ERROR_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    format_text(raw, sizeof(raw), format, arguments);
+    va_end(arguments);
+    qd_text_escape(raw, line, sizeof(line));
+    pthread_mutex_lock(&ctx->log_mutex);
+    ctx->log(ctx->log_user, level, line);
+    pthread_mutex_unlock(&ctx->log_mutex);
+}
