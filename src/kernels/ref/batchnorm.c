@@ -1,0 +1,20 @@
+/* BatchNorm's backward pass, reference: the template once for float32 and once for float64. */
+#include "kernels/ref/ref.h"
+#include "kernels/ref/exp_f32.h"
+#include <math.h>
+
+#define QD_REAL    float
+#define QD_NAME(x) qd_f32_##x##__ref
+#define QD_EXP     qd_exp_f32
+#include "kernels/ref/batchnorm_template.h"
+#undef QD_REAL
+#undef QD_NAME
+#undef QD_EXP
+
+#define QD_REAL    double
+#define QD_NAME(x) qd_f64_##x##__ref
+#define QD_EXP     exp
+#include "kernels/ref/batchnorm_template.h"
+#undef QD_REAL
+#undef QD_NAME
+#undef QD_EXP

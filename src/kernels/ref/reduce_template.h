@@ -1,0 +1,85 @@
+/*
+ * Reductions over rows and over everything. Sums are kept in double for either dtype: a channel of a 112x112 map
+ * adds thousands of values, and BatchNorm's variance is a difference of such sums.
+ */
+
+/* Channels whose double accumulators stay in registers and first-level cache while the rows stream by. */
+#define QD_CHANNEL_BLOCK 64
+
+void QD_NAME(channel_sums)(const void *x, int64_t rows, int64_t channels, double *sum, double *sum_squares)
+{
+    const QD_REAL *xv = x;
+    int64_t r = 0;
+    /* Four rows at a time: the accumulators are loaded and stored once for four values. */
+    for (; r + 4 <= rows; r += 4) {
+        const QD_REAL *x0 = xv + r * channels, *x1 = x0 + channels, *x2 = x1 + channels, *x3 = x2 + channels;
+#pragma omp simd
+        for (int64_t c = 0; c < channels; c++) {
+            const double a0 = (double)x0[c], a1 = (double)x1[c], a2 = (double)x2[c], a3 = (double)x3[c];
+            sum[c] += (a0 + a1) + (a2 + a3);
+            sum_squares[c] += (a0 * a0 + a1 * a1) + (a2 * a2 + a3 * a3);
+        }
+    }
+    for (; r < rows; r++) {
+        const QD_REAL *x0 = xv + r * channels;
+#pragma omp simd
+        for (int64_t c = 0; c < channels; c++) {
+            const double a0 = (double)x0[c];
+            sum[c] += a0;
+            sum_squares[c] += a0 * a0;
+        }
+    }
+}
+
+void QD_NAME(channel_dot)(const void *x, const void *dy, int64_t rows, int64_t channels, bool accumulate, void *ds)
+{
+    const QD_REAL *xv = x, *dyv = dy;
+    QD_REAL *dsv = ds;
+    for (int64_t first = 0; first < channels; first += QD_CHANNEL_BLOCK) {
+        const int64_t width = channels - first < QD_CHANNEL_BLOCK ? channels - first : QD_CHANNEL_BLOCK;
+        double total[QD_CHANNEL_BLOCK] = {0};
+        for (int64_t r = 0; r < rows; r++) {
+            const QD_REAL *xr = xv + r * channels + first, *dyr = dyv + r * channels + first;
+#pragma omp simd
+            for (int64_t c = 0; c < width; c++)
+                total[c] += (double)(xr[c] * dyr[c]);
+        }
+        for (int64_t c = 0; c < width; c++)
+            dsv[first + c] = accumulate ? dsv[first + c] + (QD_REAL)total[c] : (QD_REAL)total[c];
+    }
+}
+
+void QD_NAME(mean_rows)(const void *x, int64_t rows, int64_t channels, void *y)
+{
+    const QD_REAL *xv = x;
+    QD_REAL *yv = y;
+    for (int64_t first = 0; first < channels; first += QD_CHANNEL_BLOCK) {
+        const int64_t width = channels - first < QD_CHANNEL_BLOCK ? channels - first : QD_CHANNEL_BLOCK;
+        double total[QD_CHANNEL_BLOCK] = {0};
+        for (int64_t r = 0; r < rows; r++) {
+            const QD_REAL *xr = xv + r * channels + first;
+#pragma omp simd
+            for (int64_t c = 0; c < width; c++)
+                total[c] += (double)xr[c];
+        }
+        for (int64_t c = 0; c < width; c++)
+            yv[first + c] = (QD_REAL)(total[c] / (double)rows);
+    }
+}
+
+void QD_NAME(sum_squares)(const void *x, int64_t count, double *sum)
+{
+    /* Eight independent sums hide the latency of addition and fix the order of the result. */
+    enum { lanes = 8 };
+    const QD_REAL *xv = x;
+    double total[lanes] = {0};
+    int64_t i = 0;
+    for (; i + lanes <= count; i += lanes)
+        for (int l = 0; l < lanes; l++)
+            total[l] += (double)xv[i + l] * (double)xv[i + l];
+    for (; i < count; i++)
+        total[0] += (double)xv[i] * (double)xv[i];
+    *sum += ((total[0] + total[1]) + (total[2] + total[3])) + ((total[4] + total[5]) + (total[6] + total[7]));
+}
+
+#undef QD_CHANNEL_BLOCK

@@ -1,0 +1,26 @@
+/* SGD with momentum and coupled weight decay over a flat block of parameters. */
+
+/*
+ * g' = g + decay·w; m = first ? g' : momentum·m + g'; w -= lr·m. The hyperparameters are rounded to the block's
+ * dtype, as PyTorch rounds the scalars of torch.optim.SGD.
+ */
+void QD_NAME(sgd_step)(const qd_sgd_args *args, void *w, const void *g, void *m, int64_t count)
+{
+    const QD_REAL lr = (QD_REAL)args->lr, decay = (QD_REAL)args->weight_decay;
+    const QD_REAL momentum = (QD_REAL)args->momentum;
+    const QD_REAL *gv = g;
+    QD_REAL *wv = w, *mv = m;
+    if (args->first_step) { /* m is written without being read: it may be uninitialised */
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++) {
+            mv[i] = gv[i] + decay * wv[i];
+            wv[i] -= lr * mv[i];
+        }
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++) {
+            mv[i] = momentum * mv[i] + (gv[i] + decay * wv[i]);
+            wv[i] -= lr * mv[i];
+        }
+    }
+}
