@@ -1,52 +1,133 @@
 # quantdrift. `make help` lists every target.
 # Objects live in a folder keyed by compiler and flags, so that sanitizer and release objects never mix.
+# Every path here is relative and free of spaces: the checkout itself may stand in a folder with spaces.
 
-CC       ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 CFLAGS   ?= -O3 -g
 WERROR   ?=
 SANITIZE ?=
+# A program that runs ours on this machine, such as qemu-aarch64-static; empty when the machine does it itself.
+EMULATOR ?=
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+# Criterion jobs a program: two keep both cores of a small machine busy.
+TEST_JOBS ?= 2
+
+comma := ,
+empty :=
+space := $(empty) $(empty)
+AR := $(if $(findstring aarch64-linux-gnu,$(CC)),aarch64-linux-gnu-ar,ar)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 QD_CFLAGS := -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -fopenmp -ffp-contract=off -fno-math-errno -fno-trapping-math \
-             $(WARNINGS) $(if $(WERROR),-Werror) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
+             $(WARNINGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 QD_LIBS  := -lopenblas -lpng -ljpeg -lcjson -lm -lpthread
-BUILD    ?= build/$(notdir $(CC))$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
-comma    := ,
+
+# The folder's name tells the compiler and the sanitizers; other flags than the default ones add their hash.
+DEFAULT_CFLAGS := -O3 -g
+FLAGS_HASH := $(if $(filter-out $(DEFAULT_CFLAGS),$(CFLAGS))$(filter-out $(CFLAGS),$(DEFAULT_CFLAGS)),-$(shell printf '%s' '$(CFLAGS)' | sha256sum | cut -c1-8))
+BUILD ?= build/$(subst $(space),-,$(notdir $(CC)))$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(FLAGS_HASH)
 
 LIB_SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(addprefix src/,base random tensor kernels kernels/ref kernels/blas nn graph \
                models dataset train observe quantize formats report experiment))))
 CLI_SOURCES := $(sort $(wildcard src/cli/*.c))
 LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o)
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
-SUPPORT_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/support/*.c)))
-# One Criterion program a folder of tests.
+# Criterion starts each test as a traced process, which qemu-user cannot do; there a small runner forks them.
+RUNNER_SOURCES := $(if $(EMULATOR),$(wildcard tests/support/cross/*.c))
+SUPPORT_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/support/*.c) $(RUNNER_SOURCES)))
+TEST_LIBS := $(if $(EMULATOR),,-lcriterion)
+# One Criterion program a folder of tests; `SUITE="unit kernels"` chooses.
 TEST_SUITES := unit kernels gradcheck parity property faults cli
-TEST_PROGRAMS := $(foreach s,$(TEST_SUITES),$(if $(wildcard tests/$(s)/*.c),$(BUILD)/test_$(s)))
+SUITE ?= $(TEST_SUITES)
+TEST_PROGRAMS := $(foreach s,$(SUITE),$(if $(wildcard tests/$(s)/*.c),$(BUILD)/test_$(s)))
+BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(BUILD)/%,$(sort $(wildcard tests/bench/*.c)))
 
-.PHONY: all check clean help
-all: $(BUILD)/libquantdrift.a $(if $(CLI_SOURCES),$(BUILD)/quantdrift)
+.PHONY: all help run test check setup lint format bench install sanitize aarch64 clean FORCE
+.DELETE_ON_ERROR:
 
-$(BUILD)/%.o: %.c
+all: $(BUILD)/libquantdrift.a $(if $(CLI_SOURCES),$(BUILD)/quantdrift) ## build the library and the program
+
+help: ## list every target
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+run: setup ## install what is missing, build, train and quantize the demo, print its table
+	@$(MAKE) --no-print-directory all
+	$(BUILD)/quantdrift synth --out data/synth
+	$(BUILD)/quantdrift run experiments/demo.json --resume
+
+test: setup ## install what is missing, build, run every test, say what was skipped
+	@$(MAKE) --no-print-directory check
+
+setup: ## install what building and testing need (by package name; sudo only when not root)
+	@scripts/setup.sh build test
+
+check: $(TEST_PROGRAMS) $(if $(CLI_SOURCES),$(BUILD)/quantdrift) ## run the tests as they are; SUITE="unit kernels" chooses
+	@QD_SOURCE_DIR=. QD_BUILD_DIR='$(BUILD)' QD_EMULATOR='$(EMULATOR)' QD_CC='$(CC)' \
+	    QD_CFLAGS='$(QD_CFLAGS) $(CFLAGS)' QD_LIBS='$(QD_LIBS)' \
+	    scripts/run_tests.sh $(TEST_JOBS) $(TEST_PROGRAMS)
+
+lint: ## check include rule, names, lengths, formatting, static analysis
+	@scripts/lint/all.sh
+
+format: ## let clang-format lay out every source file
+	git ls-files '*.c' '*.h' | tr '\n' '\0' | xargs -0 clang-format -i
+
+bench: $(BENCH_PROGRAMS) ## measure speed on this machine; CSV into results/bench/
+	@scripts/run_bench.sh $^
+
+install: all ## copy binary, library and headers under DESTDIR and PREFIX
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib' '$(DESTDIR)$(PREFIX)/include/quantdrift'
+	install -m 755 $(BUILD)/quantdrift '$(DESTDIR)$(PREFIX)/bin/'
+	install -m 644 $(BUILD)/libquantdrift.a '$(DESTDIR)$(PREFIX)/lib/'
+	install -m 644 include/quantdrift/*.h '$(DESTDIR)$(PREFIX)/include/quantdrift/'
+
+sanitize: ## run the tests under the address and undefined-behaviour sanitizers
+	@$(MAKE) --no-print-directory check SANITIZE=address,undefined CFLAGS='-O1 -g'
+
+# Property and fault suites repeat whole trainings: too slow under an emulator for what they add there.
+aarch64: ## cross-build for aarch64 and run a subset of the tests under qemu-user
+	@scripts/setup.sh build aarch64
+	@$(MAKE) --no-print-directory check CC=aarch64-linux-gnu-gcc EMULATOR=qemu-aarch64-static \
+	    SUITE='unit kernels gradcheck parity'
+
+clean: ## remove everything that was built
+	rm -rf build
+
+# Objects follow the compiler and its flags; the archive follows the list of sources (a deleted file leaves it).
+FLAGS_TEXT = $(CC) $(QD_CFLAGS) $(CFLAGS) $(shell $(CC) --version 2>/dev/null | head -n 1)
+$(BUILD)/flags.txt: FORCE
+	@mkdir -p $(@D); printf '%s\n' '$(FLAGS_TEXT)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_TEXT)' > $@
+$(BUILD)/sources.txt: FORCE
+	@mkdir -p $(@D); printf '%s\n' $(LIB_SOURCES) | cmp -s - $@ || printf '%s\n' $(LIB_SOURCES) > $@
+
+# What --version and results files say about the build.
+$(BUILD)/generated/build_commit.h: FORCE
+	@mkdir -p $(@D); scripts/build_commit.sh > $@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(BUILD)/src/base/build_info.o: $(BUILD)/generated/build_commit.h
+$(BUILD)/src/base/build_info.o: QD_EXTRA := -I$(BUILD)/generated
+
+$(BUILD)/%.o: %.c $(BUILD)/flags.txt
 	@mkdir -p $(@D)
-	$(CC) $(QD_CFLAGS) $(if $(filter tests/%,$<),-Itests) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(QD_CFLAGS) $(if $(WERROR),-Werror) $(QD_EXTRA) $(if $(filter tests/%,$<),-Itests) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/libquantdrift.a: $(LIB_OBJECTS)
+$(BUILD)/libquantdrift.a: $(LIB_OBJECTS) $(BUILD)/sources.txt
 	@rm -f $@
-	ar rcs $@ $^
+	$(AR) rcs $@ $(LIB_OBJECTS)
 
 $(BUILD)/quantdrift: $(CLI_OBJECTS) $(BUILD)/libquantdrift.a
 	$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
 
-define SUITE_RULES
+define SUITE_RULE
 $(BUILD)/test_$(1): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/$(1)/*.c))) $(SUPPORT_OBJECTS) $(BUILD)/libquantdrift.a
-	$$(CC) $$(QD_CFLAGS) $$(CFLAGS) -o $$@ $$^ $$(QD_LIBS) -lcriterion
+	$$(CC) $$(QD_CFLAGS) $$(CFLAGS) -o $$@ $$^ $$(QD_LIBS) $$(TEST_LIBS)
 endef
-$(foreach s,$(TEST_SUITES),$(eval $(call SUITE_RULES,$(s))))
+$(foreach s,$(TEST_SUITES),$(eval $(call SUITE_RULE,$(s))))
 
-# Runs the tests as they are; `make check SUITE=unit` runs one program. Criterion is slow under a huge descriptor limit.
-check: $(if $(SUITE),$(BUILD)/test_$(SUITE),$(TEST_PROGRAMS))
-	@ulimit -n 1024; for t in $^; do echo "== $$t"; "$$t" -j2 --quiet || exit 1; done
+$(BUILD)/bench_%: $(BUILD)/tests/bench/bench_%.o $(BUILD)/libquantdrift.a
+	$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
 
-clean:
-	rm -rf build
-
--include $(LIB_OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(SUPPORT_OBJECTS:.o=.d) $(foreach s,$(TEST_SUITES),$(patsubst %.c,$(BUILD)/%.d,$(wildcard tests/$(s)/*.c)))
+.SECONDARY:
+-include $(LIB_OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(SUPPORT_OBJECTS:.o=.d) \
+         $(foreach s,$(TEST_SUITES) bench,$(patsubst %.c,$(BUILD)/%.d,$(wildcard tests/$(s)/*.c)))

@@ -1,0 +1,17 @@
+#!/bin/bash
+# Every header compiles alone: whoever includes it needs to know nothing else. Templates (x_template.h) are included
+# several times with other macros and are no headers in this sense.
+set -euo pipefail
+
+compiler=${CC:-gcc}
+command -v "$compiler" > /dev/null || { echo "skipped: no $compiler"; exit 77; }
+bad=0
+while IFS= read -r header; do
+    includes=(-Iinclude)
+    case $header in src/*) includes+=(-Isrc) ;; tests/*) includes+=(-Isrc -Itests) ;; esac
+    printf '#include "%s"\n' "$header" |
+        "$compiler" -std=c11 -D_GNU_SOURCE -I. "${includes[@]}" -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes \
+            -Werror -fsyntax-only -x c - || { echo "$header does not compile alone"; bad=1; }
+    grep -q '^#ifndef QD_\|^#ifndef QUANTDRIFT_' "$header" || { echo "$header has no include guard"; bad=1; }
+done < <(find include src tests -name '*.h' ! -name '*_template.h' | sort)
+exit $bad

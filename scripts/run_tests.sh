@@ -1,0 +1,45 @@
+#!/bin/bash
+# Runs test programs and counts: scripts/run_tests.sh JOBS PROGRAM…
+# Each program writes TAP beside itself; the last line sums up what the programs counted themselves.
+set -uo pipefail
+
+jobs=$1
+shift
+# Criterion closes every possible descriptor for each test: slow under a huge limit.
+ulimit -n 1024
+passed=0 failed=0 skipped=0 status=0
+skips=()
+for program in "$@"; do
+    echo "== $program"
+    tap=$program.tap
+    rm -f "$tap"
+    # QD_EMULATOR is empty for native programs.
+    ${QD_EMULATOR:-} "./$program" "-j$jobs" "--tap=$tap"
+    code=$?
+    if [ ! -s "$tap" ]; then
+        echo "$program ended with $code before it reported anything"
+        failed=$((failed + 1))
+        continue
+    fi
+    not_ok=$(grep -c '^not ok ' "$tap")
+    skip=$(grep -c '^ok .*# SKIP' "$tap")
+    ok=$(($(grep -c '^ok ' "$tap") - skip))
+    planned=$(sed -n 's/^1\.\.//p' "$tap")
+    # A runner that dies half-way reports fewer tests than it planned.
+    lost=$((planned - ok - skip - not_ok))
+    if [ "$code" -ne 0 ] && [ "$not_ok" -eq 0 ] && [ "$lost" -le 0 ]; then
+        echo "$program ended with $code although no test failed"
+        lost=1
+    fi
+    [ "$lost" -gt 0 ] || lost=0
+    passed=$((passed + ok))
+    skipped=$((skipped + skip))
+    failed=$((failed + not_ok + lost))
+    while IFS= read -r line; do
+        skips+=("$line")
+    done < <(sed -n 's/^ok - \(.*[^ ]\) *# SKIP */\1: /p' "$tap")
+done
+[ "$failed" -eq 0 ] || status=1
+[ "$skipped" -eq 0 ] || printf 'skipped %s\n' "${skips[@]}"
+echo "$passed passed, $failed failed, $skipped skipped"
+exit $status

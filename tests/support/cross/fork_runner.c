@@ -1,0 +1,197 @@
+/*
+ * Runs Criterion's tests where Criterion itself cannot: it starts each test as a traced process, and qemu-user has no
+ * ptrace. This file stands in for libcriterion in cross builds only: it defines what the assertion macros call and a
+ * main() that forks once a test. Criterion's headers, hence the tests, stay as they are.
+ * Options: --tap=FILE as Criterion's; -jN is accepted and ignored (one test at a time).
+ */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* A test's default time limit, seconds: emulation is about ten times slower than the machine. */
+#define DEFAULT_TIMEOUT_S 1200
+
+/* How a test's process ends when it asks for it. */
+enum { EXIT_ASSERTION = 101, EXIT_SKIPPED = 102 };
+
+extern struct criterion_test *__start_cr_tst[], *__stop_cr_tst[];
+extern struct criterion_suite *__start_cr_sts[] __attribute__((weak)), *__stop_cr_sts[] __attribute__((weak));
+
+/* Global because Criterion's headers declare it so; the macros read full_stats. */
+struct criterion_options criterion_options;
+
+static const struct criterion_test *current_test;
+static const struct criterion_suite *current_suite;
+static void *current_parameter;
+static int skip_pipe[2];
+static int failures;
+
+void criterion_internal_test_setup(void)
+{
+    if (current_suite && current_suite->data->init)
+        current_suite->data->init();
+    if (current_test->data->init)
+        current_test->data->init();
+}
+
+void criterion_internal_test_main(void (*fn)(void))
+{
+    if (current_test->data->kind_ == CR_TEST_PARAMETERIZED)
+        ((void (*)(void *))fn)(current_parameter);
+    else
+        fn();
+}
+
+void criterion_internal_test_teardown(void)
+{
+    if (current_test->data->fini)
+        current_test->data->fini();
+    if (current_suite && current_suite->data->fini)
+        current_suite->data->fini();
+}
+
+void criterion_send_assert(struct criterion_assert_stats *stats)
+{
+    if (!stats->passed)
+        fprintf(stderr, "%s:%u: %s\n", stats->file, stats->line, stats->message);
+}
+
+void criterion_abort_test(void)
+{
+    fflush(NULL);
+    _exit(EXIT_ASSERTION);
+}
+
+void criterion_continue_test(void)
+{
+    failures++;
+}
+
+void criterion_skip_test(const char *format, ...)
+{
+    char reason[512];
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    /* A lost reason is not worth a failure: the test still counts as skipped. */
+    if (length > 0 && write(skip_pipe[1], reason, strlen(reason)) < 0)
+        perror("skip");
+    _exit(EXIT_SKIPPED);
+}
+
+void cri_asserts_passed_incr(void)
+{
+}
+
+char *cr_translate_assert_msg(int msg_index, ...)
+{
+    va_list args;
+    va_start(args, msg_index);
+    const char *expression = msg_index == CRITERION_ASSERT_MSG_FAIL ? "" : va_arg(args, const char *);
+    va_end(args);
+    char *text = NULL;
+    return asprintf(&text, "The expression %s is false.", expression) < 0 ? NULL : text;
+}
+
+int cr_asprintf(char **out, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int length = vasprintf(out, format, args);
+    va_end(args);
+    return length;
+}
+
+void cr_asprintf_free(char *text)
+{
+    free(text);
+}
+
+static const struct criterion_suite *find_suite(const char *name)
+{
+    for (struct criterion_suite **suite = __start_cr_sts; suite < __stop_cr_sts; suite++)
+        if (*suite && strcmp((*suite)->name, name) == 0)
+            return *suite;
+    return NULL;
+}
+
+/* The parent's side: waits, judges, writes one line of TAP. Returns whether the test passed or was skipped. */
+static bool judge_test(pid_t child, FILE *tap)
+{
+    char reason[512];
+    ssize_t length = read(skip_pipe[0], reason, sizeof reason - 1);
+    reason[length > 0 ? length : 0] = '\0';
+    int status = 0;
+    waitpid(child, &status, 0);
+    const struct criterion_test_extra_data *data = current_test->data;
+    const char *category = current_test->category, *name = current_test->name;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED) {
+        fprintf(tap, "ok - %s::%s  # SKIP %s\n", category, name, reason);
+        return true;
+    }
+    bool passed = data->signal ? WIFSIGNALED(status) && WTERMSIG(status) == data->signal
+                               : WIFEXITED(status) && WEXITSTATUS(status) == data->exit_code;
+    fprintf(tap, "%s - %s::%s\n", passed ? "ok" : "not ok", category, name);
+    if (!passed)
+        fprintf(stderr, "[FAIL] %s::%s (%s %d)\n", category, name, WIFSIGNALED(status) ? "signal" : "exit code",
+                WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    return passed;
+}
+
+static bool run_test(void *parameter, FILE *tap)
+{
+    current_parameter = parameter;
+    fflush(NULL);
+    if (pipe(skip_pipe) != 0)
+        return false;
+    pid_t child = fork();
+    if (child == 0) {
+        close(skip_pipe[0]);
+        double limit = current_test->data->timeout;
+        alarm(limit > 0 ? (unsigned)(limit * 10) + 1 : DEFAULT_TIMEOUT_S);
+        current_test->test();
+        exit(failures > 0 ? EXIT_ASSERTION : 0);
+    }
+    close(skip_pipe[1]);
+    bool passed = child > 0 && judge_test(child, tap);
+    close(skip_pipe[0]);
+    return passed;
+}
+
+int main(int argc, char **argv)
+{
+    FILE *tap = stderr;
+    for (int i = 1; i < argc; i++)
+        if (strncmp(argv[i], "--tap=", 6) == 0)
+            tap = fopen(argv[i] + 6, "w");
+    if (!tap) {
+        perror("tap file");
+        return 1;
+    }
+    int total = 0, failed = 0;
+    for (struct criterion_test **test = __start_cr_tst; test < __stop_cr_tst; test++) {
+        current_test = *test;
+        current_suite = find_suite(current_test->category);
+        if (current_test->data->disabled) {
+            fprintf(tap, "ok - %s::%s  # SKIP disabled\n", current_test->category, current_test->name);
+            total++;
+            continue;
+        }
+        struct criterion_test_params params = {.length = 1};
+        if (current_test->data->kind_ == CR_TEST_PARAMETERIZED)
+            params = current_test->data->param_();
+        for (size_t i = 0; i < params.length; i++, total++)
+            failed += !run_test(params.params ? (char *)params.params + i * params.size : NULL, tap);
+        if (params.cleanup)
+            params.cleanup(&params);
+    }
+    fprintf(tap, "1..%d\n", total);
+    fprintf(stderr, "[====] Tested: %d | Failing: %d\n", total, failed);
+    return fclose(tap) != 0 || failed > 0;
+}
