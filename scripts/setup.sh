@@ -47,7 +47,10 @@ if ! command -v dpkg-query >/dev/null; then
     echo "setup: this is no Debian; the build needs what these packages hold: ${libraries[*]} ${missing[*]-}" >&2
     exit 0
 fi
+native=$(dpkg --print-architecture)
 for library in "${libraries[@]}"; do
+    # Without an architecture dpkg-query would answer for all of them at once.
+    [[ $library == *:* ]] || library=$library:$native
     state=$(dpkg-query -W -f='${db:Status-Status}' "$library" 2>/dev/null) || state=absent
     [ "$state" = installed ] || missing+=("$library")
 done
