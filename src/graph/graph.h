@@ -66,7 +66,7 @@ typedef struct qd_graph {
     int module_count;
     qd_module_call *calls;
     int call_count;
-    qd_param *params; /* in state_dict order */
+    qd_param *params; /* in order of first call: state_dict order in every model here */
     int param_count;
     qd_param *buffers;
     int buffer_count;
@@ -79,9 +79,10 @@ typedef struct qd_graph {
 
 typedef struct qd_builder qd_builder;
 
-/* Starts a graph with one input. The builder keeps the first error; every later call is then a no-op, and
+/* Starts a graph with one input; class_name (static) is the root module's. The builder keeps the first error; every later call is then a no-op, and
  * qd_builder_finish() reports it, so a model reads without error checks. Errors: QD_ERR_MEMORY. */
-enum qd_status qd_builder_create(qd_context *ctx, const char *model_name, qd_dims input, qd_builder **out);
+enum qd_status qd_builder_create(qd_context *ctx, const char *model_name, const char *class_name, qd_dims input,
+                                 qd_builder **out);
 void qd_builder_destroy(qd_builder *builder);
 
 /* The value that is the graph's input. */
@@ -100,10 +101,13 @@ int qd_builder_call(qd_builder *builder, const char *name, const char *class_nam
 int qd_builder_apply(qd_builder *builder, const char *name, enum qd_layer_kind kind, const void *config,
                      int input0, int input1);
 
-/* Registers a module that exists in PyTorch's tree but is never called (counted, not hooked). */
+/* Registers a module at this place of PyTorch's tree, whether it is called later, in another order, or never
+ * (counted, not hooked). */
 void qd_builder_register(qd_builder *builder, const char *name, const char *class_name);
 
-/* Closes the root with the output value and hands the graph over. */
+/* Closes the root with the output value and hands the graph over: the caller frees it with qd_graph_destroy(), and the
+ * builder, good for nothing else now, with qd_builder_destroy(). Errors: the first of the building, such as
+ * QD_ERR_SHAPE of a layer, QD_ERR_MEMORY, QD_ERR_INTERNAL (a container left open, a name too long). */
 enum qd_status qd_builder_finish(qd_builder *builder, int output_value, qd_graph **out);
 
 void qd_graph_destroy(qd_graph *graph);

@@ -36,13 +36,15 @@ enum qd_status qd_plan_create(qd_context *ctx, const qd_graph *graph, qd_state *
 void qd_plan_destroy(qd_plan *plan);
 
 /*
- * Runs n <= max_batch samples. x: NHWC of the state's dtype. draws: needed in training when the graph has random
- * layers. observer may be NULL. logits: view [n][classes] into the plan, valid until the next pass.
+ * Runs n <= max_batch samples. x: NHWC of the state's dtype, unchanged until the backward pass is over. draws: needed
+ * in training when the graph has random layers. observer may be NULL. logits (may be NULL): view [n][classes] into the
+ * plan, valid until the next pass. Errors: QD_ERR_USAGE (n, missing draws), QD_ERR_SHAPE (a layer, named), the observer's.
  */
 enum qd_status qd_plan_forward(qd_plan *plan, const void *x, int64_t n, const qd_draws *draws,
                                qd_plan_observer *observer, void *user, qd_tensor *logits);
 
-/* Backward pass of the last forward pass; fills the state's gradients (overwriting). dlogits [n][classes]. */
+/* Backward pass of the last forward pass, once; fills the state's gradients (overwriting). dlogits [n][classes].
+ * Errors: QD_ERR_USAGE (no forward pass before it, or a plan without backward). */
 enum qd_status qd_plan_backward(qd_plan *plan, const void *dlogits);
 
 /* A qd_draws that takes every decision from `rng` in order. */

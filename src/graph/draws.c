@@ -1,0 +1,28 @@
+/* Random decisions of the forward pass, taken from a generator. */
+#include "graph/plan.h"
+
+/* A bernoulli_ value is made of a 53-bit double: two words of the generator. */
+#define WORDS_PER_DRAW 2
+
+static void draw_from_rng(void *user, const char *name, double p_keep, int64_t count, bool *keep)
+{
+    (void)name;
+    for (int64_t i = 0; i < count; i++)
+        keep[i] = qd_rng_bernoulli(user, p_keep);
+}
+
+qd_draws qd_draws_from_rng(qd_rng *rng)
+{
+    return (qd_draws){.bernoulli = draw_from_rng, .user = rng};
+}
+
+int64_t qd_graph_draw_words_per_sample(const qd_graph *graph)
+{
+    int64_t draws = 0;
+    for (int i = 0; i < graph->node_count; i++) {
+        const qd_node *node = &graph->nodes[i];
+        if (node->ops->draws_per_sample)
+            draws += node->ops->draws_per_sample(node->config, &graph->values[node->input[0]].dims);
+    }
+    return WORDS_PER_DRAW * draws;
+}
