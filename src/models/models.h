@@ -10,9 +10,13 @@ enum qd_head {
     QD_HEAD_BINARY  /* the post's: Dropout(0.6) Linear(128) ReLU Dropout(0.6) Linear(1) */
 };
 
+/* The networks halve their input five times; below 32 nothing is left. Above 4096 it is no classifier's input. */
+#define QD_MODEL_IMAGE_SIZE_MIN 32
+#define QD_MODEL_IMAGE_SIZE_MAX 4096
+
 typedef struct qd_model_config {
-    int64_t image_size; /* square input, at least 32 */
-    int64_t num_classes;
+    int64_t image_size;  /* square input, 32 to QD_MODEL_IMAGE_SIZE_MAX */
+    int64_t num_classes; /* of the linear head; the binary head has one logit whatever stands here */
     enum qd_head head;
 } qd_model_config;
 
@@ -24,6 +28,12 @@ typedef struct qd_model_info {
     /* Draws every initial value as torchvision's constructor does, replaced heads included. */
     void (*initialise)(const qd_model_config *config, qd_state *state, qd_rng *rng);
 } qd_model_info;
+
+#include "models/model_list.h"
+
+#define QD_MODEL_EXTERN(name) extern const qd_model_info qd_model_##name;
+QD_MODEL_LIST(QD_MODEL_EXTERN)
+#undef QD_MODEL_EXTERN
 
 /* NULL-terminated list of all models; lookup by name (NULL when unknown). */
 const qd_model_info *const *qd_model_list(void);
