@@ -36,7 +36,8 @@ static inline __attribute__((always_inline)) QD_REAL QD_NAME(activate)(enum qd_a
     return x;
 }
 
-/* dy·activation'(x). Kinks as PyTorch: ReLU 0 at 0; ReLU6 0 at 0 and 6; hard-swish 0 below -3, dy above 3. */
+/* dy·activation'(x). Kinks as PyTorch: ReLU 0 at 0; ReLU6 0 at 0 and 6; hard-swish 0 below -3, dy from 3. A
+ * NaN gives dy in ReLU, 0 in ReLU6 and NaN in the others, as PyTorch's vector code does. */
 static inline __attribute__((always_inline)) QD_REAL QD_NAME(activation_gradient)(enum qd_activation kind, QD_REAL x,
                                                                                   QD_REAL dy)
 {
@@ -46,12 +47,12 @@ static inline __attribute__((always_inline)) QD_REAL QD_NAME(activation_gradient
     case QD_ACTIVATION_RELU:
         return x <= zero ? zero : dy;
     case QD_ACTIVATION_RELU6:
-        return ((x <= zero) | (x >= six)) ? zero : dy;
+        return ((x > zero) & (x < six)) ? dy : zero;
     case QD_ACTIVATION_SILU: /* s + x·s·(1 - s) */
         s = QD_NAME(sigmoid)(x);
         return dy * s * (one + x * (one - s));
     case QD_ACTIVATION_HARDSWISH:
-        s = x <= three ? dy * (x / three + half) : dy;
+        s = x >= three ? dy : dy * (x / three + half);
         return x < -three ? zero : s;
     case QD_ACTIVATION_SIGMOID:
         s = QD_NAME(sigmoid)(x);
