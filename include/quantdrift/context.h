@@ -42,6 +42,10 @@ const char *qd_context_error(const qd_context *ctx);
 /* Compute threads in use, at least 1. */
 int qd_context_threads(const qd_context *ctx);
 
+/* Changes the number of compute threads, 1 or more: an experiment's file is read after its context was made. Not while
+ * another thread works with the context. Results do not depend on it. Errors: QD_ERR_USAGE. */
+enum qd_status qd_context_set_threads(qd_context *ctx, int threads);
+
 /* Best instruction set that may be used: what the processor and OS offer, masked by the configuration. */
 enum qd_isa qd_context_isa(const qd_context *ctx);
 

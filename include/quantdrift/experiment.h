@@ -25,7 +25,7 @@ char *qd_experiment_print(const qd_experiment *experiment);
 /* One state of a run, for progress lines. */
 typedef struct qd_progress {
     const char *model;         /* "ResNet18" */
-    const char *phase;         /* "train", "validate", "observe", "calibrate", "int8" */
+    const char *phase;         /* "train", "validate", "observe", "calibrate", "sqnr", "int8" */
     int64_t epoch, epoch_count;
     int64_t step, step_count;  /* within the phase */
     double images_per_s;

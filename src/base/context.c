@@ -1,6 +1,7 @@
 /* Creating and asking the context. */
 #include "base/context_impl.h"
 #include "base/cpu.h"
+#include "base/error.h"
 #include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +93,14 @@ const char *qd_context_error(const qd_context *ctx)
 int qd_context_threads(const qd_context *ctx)
 {
     return ctx->threads;
+}
+
+enum qd_status qd_context_set_threads(qd_context *ctx, int threads)
+{
+    if (threads < 1 || threads > QD_MAX_THREADS)
+        return qd_fail(ctx, QD_ERR_USAGE, "context: expected 1 to %d threads, got %d", QD_MAX_THREADS, threads);
+    ctx->threads = threads;
+    return QD_OK;
 }
 
 enum qd_isa qd_context_isa(const qd_context *ctx)
