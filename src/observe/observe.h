@@ -7,7 +7,7 @@
 typedef struct qd_stats {
     int64_t count;
     double min, max, mean;
-    double std;              /* unbiased; 0 for one value */
+    double std; /* unbiased; 0 for one value */
     int64_t zero_count;
     int64_t nonfinite_count; /* counted, and left out of the rest */
 } qd_stats;
@@ -17,7 +17,7 @@ typedef struct qd_stats {
 void qd_stats_compute(const qd_tensor *tensor, int threads, qd_stats *out);
 
 typedef struct qd_module_stats {
-    int module;               /* into graph->modules */
+    int module; /* into graph->modules */
     int rank;
     int64_t shape[QD_MAX_RANK];
     qd_stats stats;

@@ -7,12 +7,12 @@
 typedef struct qd_checkpoint_info {
     char model[32];
     qd_model_config config;
-    int64_t epoch;           /* epochs completed: 0 is the network as initialised */
-    int64_t step;            /* optimizer steps completed in all */
-    qd_rng rng;              /* consumed generator state */
-    char config_hash[65];    /* of the effective configuration that decides the numbers */
+    int64_t epoch;        /* epochs completed: 0 is the network as initialised */
+    int64_t step;         /* optimizer steps completed in all */
+    qd_rng rng;           /* consumed generator state */
+    char config_hash[65]; /* of the effective configuration that decides the numbers */
     char data_fingerprint[65];
-    char *history_json;      /* training_history so far, JSON text; owned; NULL when absent */
+    char *history_json; /* training_history so far, JSON text; owned; NULL when absent */
 } qd_checkpoint_info;
 
 /* Writes parameters, buffers, momentum (when the state has it) as "momentum.<name>" and the info. Atomic. */

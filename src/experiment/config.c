@@ -1,0 +1,338 @@
+/* Reading, changing, printing and hashing a configuration. */
+#include "experiment/config.h"
+#include "base/error.h"
+#include "base/sha256.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum qd_status qd_config_init(qd_context *ctx, qd_config *config)
+{
+    *config = (qd_config){
+        .data_dir = strdup("data/imagewoof2-320"),
+        .output_dir = strdup("results/imagewoof_divergence"),
+        .seed = 42,
+        .batch_size = 64,
+        .num_epochs = 25,
+        .log_every = 5,
+        .lr = 0.01,
+        .momentum = 0.9,
+        .weight_decay = 1e-4,
+        .image_size = 224,
+        .num_classes = QD_CONFIG_NULL,
+        .head = QD_HEAD_LINEAR,
+        .max_steps = QD_CONFIG_NULL,
+        .on_bad_image = QD_BAD_IMAGE_ERROR,
+        .quantization = {.enabled = true,
+                         .calibration_images = 1000,
+                         .eval_images = QD_CONFIG_NULL,
+                         .sqnr_images = 64,
+                         .batch_size = 16},
+    };
+    for (const qd_model_info *const *model = qd_model_list(); *model; model++)
+        if (config->model_count < QD_CONFIG_MAX_MODELS)
+            config->models[config->model_count++] = *model;
+    if (!config->data_dir || !config->output_dir) {
+        qd_config_free(config);
+        return qd_fail(ctx, QD_ERR_MEMORY, "configuration: out of memory");
+    }
+    return QD_OK;
+}
+
+void qd_config_free(qd_config *config)
+{
+    free(config->data_dir);
+    free(config->output_dir);
+    *config = (qd_config){0};
+}
+
+static void *field_of(qd_config *config, const qd_config_key *key)
+{
+    return (char *)config + key->offset;
+}
+
+static const void *const_field_of(const qd_config *config, const qd_config_key *key)
+{
+    return (const char *)config + key->offset;
+}
+
+/* What the key accepts, for error sentences. */
+static void describe_expected(const qd_config_key *key, char *text, size_t size)
+{
+    switch (key->kind) {
+    case QD_KEY_STRING:
+        snprintf(text, size, "a string that is not empty");
+        break;
+    case QD_KEY_BOOL:
+        snprintf(text, size, "true or false");
+        break;
+    case QD_KEY_INT:
+    case QD_KEY_INT_OR_NULL:
+        snprintf(text, size, "%sa whole number from %.0f to %.0f", key->kind == QD_KEY_INT ? "" : "null or ",
+                 key->min, key->max);
+        break;
+    case QD_KEY_DOUBLE:
+        snprintf(text, size, "a number from %g to %g", key->min, key->max);
+        break;
+    case QD_KEY_CHOICE: {
+        size_t used = 0;
+        for (int i = 0; key->choices[i] && used < size; i++)
+            used += (size_t)snprintf(text + used, size - used, "%s\"%s\"", i ? " or " : "", key->choices[i]);
+        break;
+    }
+    case QD_KEY_MODELS: {
+        size_t used = (size_t)snprintf(text, size, "a list of different names out of");
+        for (const qd_model_info *const *model = qd_model_list(); *model && used < size; model++)
+            used += (size_t)snprintf(text + used, size - used, " \"%s\"", (*model)->name);
+        break;
+    }
+    }
+}
+
+static enum qd_status fail_value(qd_context *ctx, const char *source, const qd_config_key *key, const cJSON *value)
+{
+    char expected[256];
+    describe_expected(key, expected, sizeof expected);
+    char *got = qd_json_print_line(value);
+    enum qd_status status = qd_fail(ctx, QD_ERR_USAGE, "%s, key '%s': expected %s, got %.100s", source, key->name,
+                                    expected, got ? got : "something else");
+    free(got);
+    return status;
+}
+
+static enum qd_status fail_unknown(qd_context *ctx, const char *source, const char *name)
+{
+    return qd_fail(ctx, QD_ERR_USAGE,
+                   "%s: unknown key '%s'; did you mean '%s'? experiments/README.md documents every key", source, name,
+                   qd_config_nearest_key(name)->name);
+}
+
+/* Adds one model to the list; false when there is no such model or it is listed already. */
+static bool add_model(qd_config *config, const cJSON *name)
+{
+    const qd_model_info *model = cJSON_IsString(name) ? qd_model_find(name->valuestring) : NULL;
+    if (!model || config->model_count == QD_CONFIG_MAX_MODELS)
+        return false;
+    for (int i = 0; i < config->model_count; i++)
+        if (config->models[i] == model)
+            return false;
+    config->models[config->model_count++] = model;
+    return true;
+}
+
+/* Takes a list of names, or one name. */
+static bool set_models(qd_config *config, const cJSON *value)
+{
+    qd_config next = *config;
+    next.model_count = 0;
+    if (cJSON_IsArray(value)) {
+        const cJSON *name;
+        cJSON_ArrayForEach(name, value) if (!add_model(&next, name)) return false;
+    } else if (!add_model(&next, value)) {
+        return false;
+    }
+    if (next.model_count == 0)
+        return false;
+    *config = next;
+    return true;
+}
+
+static bool is_whole_in_range(const cJSON *value, const qd_config_key *key)
+{
+    return cJSON_IsNumber(value) && value->valuedouble >= key->min && value->valuedouble <= key->max &&
+           floor(value->valuedouble) == value->valuedouble;
+}
+
+static enum qd_status set_key(qd_context *ctx, qd_config *config, const char *source, const qd_config_key *key,
+                              const cJSON *value)
+{
+    void *field = field_of(config, key);
+    switch (key->kind) {
+    case QD_KEY_STRING: {
+        if (!cJSON_IsString(value) || value->valuestring[0] == '\0')
+            return fail_value(ctx, source, key, value);
+        char *copy = strdup(value->valuestring);
+        if (!copy)
+            return qd_fail(ctx, QD_ERR_MEMORY, "configuration: out of memory");
+        free(*(char **)field);
+        *(char **)field = copy;
+        return QD_OK;
+    }
+    case QD_KEY_BOOL:
+        if (!cJSON_IsBool(value))
+            return fail_value(ctx, source, key, value);
+        *(bool *)field = cJSON_IsTrue(value);
+        return QD_OK;
+    case QD_KEY_INT_OR_NULL:
+        if (cJSON_IsNull(value)) {
+            *(int64_t *)field = QD_CONFIG_NULL;
+            return QD_OK;
+        }
+        /* fall through */
+    case QD_KEY_INT:
+        if (!is_whole_in_range(value, key))
+            return fail_value(ctx, source, key, value);
+        *(int64_t *)field = (int64_t)value->valuedouble;
+        return QD_OK;
+    case QD_KEY_DOUBLE:
+        if (!cJSON_IsNumber(value) || !(value->valuedouble >= key->min && value->valuedouble <= key->max))
+            return fail_value(ctx, source, key, value);
+        *(double *)field = value->valuedouble;
+        return QD_OK;
+    case QD_KEY_CHOICE:
+        for (int i = 0; cJSON_IsString(value) && key->choices[i]; i++) {
+            if (strcmp(key->choices[i], value->valuestring) == 0) {
+                *(int *)field = i;
+                return QD_OK;
+            }
+        }
+        return fail_value(ctx, source, key, value);
+    case QD_KEY_MODELS:
+        return set_models(config, value) ? QD_OK : fail_value(ctx, source, key, value);
+    }
+    return qd_fail(ctx, QD_ERR_INTERNAL, "configuration key '%s' has no kind", key->name);
+}
+
+/* True when keys begin with `name` and a dot. */
+static bool is_section(const char *name)
+{
+    int count;
+    const qd_config_key *keys = qd_config_keys(&count);
+    size_t length = strlen(name);
+    for (int i = 0; i < count; i++)
+        if (strncmp(keys[i].name, name, length) == 0 && keys[i].name[length] == '.')
+            return true;
+    return false;
+}
+
+static enum qd_status apply_object(qd_context *ctx, qd_config *config, const char *source, const char *section,
+                                   const cJSON *object)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, object)
+    {
+        char name[256];
+        snprintf(name, sizeof name, "%s%s%s", section, section[0] ? "." : "", item->string);
+        const qd_config_key *key = qd_config_find_key(name);
+        if (key)
+            QD_TRY(set_key(ctx, config, source, key, item));
+        else if (!section[0] && is_section(name) && cJSON_IsObject(item))
+            QD_TRY(apply_object(ctx, config, source, name, item));
+        else if (!section[0] && is_section(name))
+            return qd_fail(ctx, QD_ERR_USAGE, "%s, key '%s': expected an object of keys", source, name);
+        else
+            return fail_unknown(ctx, source, name);
+    }
+    return QD_OK;
+}
+
+enum qd_status qd_config_apply(qd_context *ctx, qd_config *config, const char *source, const cJSON *object)
+{
+    if (!cJSON_IsObject(object))
+        return qd_fail(ctx, QD_ERR_USAGE, "%s: expected a JSON object of configuration keys", source);
+    return apply_object(ctx, config, source, "", object);
+}
+
+enum qd_status qd_config_assign(qd_context *ctx, qd_config *config, const char *assignment)
+{
+    enum qd_status status = QD_OK;
+    cJSON *value = NULL;
+    const char *equals = strchr(assignment, '=');
+    char *name = equals ? strndup(assignment, (size_t)(equals - assignment)) : NULL;
+    if (!equals)
+        return qd_fail(ctx, QD_ERR_USAGE, "'%s': expected key=value", assignment);
+    if (!name)
+        return qd_fail(ctx, QD_ERR_MEMORY, "configuration: out of memory");
+
+    /* What is no JSON is a string, and so is any value of a string key that is not quoted: a folder may be called
+     * 2024. */
+    (void)qd_json_parse(ctx, "setting", equals + 1, false, &value);
+    const qd_config_key *key = qd_config_find_key(name);
+    if (!value || (key && key->kind == QD_KEY_STRING && !cJSON_IsString(value))) {
+        cJSON_Delete(value);
+        value = cJSON_CreateString(equals + 1);
+    }
+    if (!value)
+        status = qd_fail(ctx, QD_ERR_MEMORY, "configuration: out of memory");
+    else if (key)
+        status = set_key(ctx, config, "setting", key, value);
+    else if (is_section(name) && cJSON_IsObject(value))
+        status = apply_object(ctx, config, "setting", name, value);
+    else
+        status = fail_unknown(ctx, "setting", name);
+    cJSON_Delete(value);
+    free(name);
+    return status;
+}
+
+cJSON *qd_config_key_json(const qd_config *config, const qd_config_key *key)
+{
+    const void *field = const_field_of(config, key);
+    switch (key->kind) {
+    case QD_KEY_STRING:
+        return cJSON_CreateString(*(char *const *)field);
+    case QD_KEY_BOOL:
+        return cJSON_CreateBool(*(const bool *)field);
+    case QD_KEY_INT:
+        return qd_json_int(*(const int64_t *)field);
+    case QD_KEY_INT_OR_NULL:
+        return *(const int64_t *)field == QD_CONFIG_NULL ? cJSON_CreateNull() : qd_json_int(*(const int64_t *)field);
+    case QD_KEY_DOUBLE:
+        return qd_json_double(*(const double *)field);
+    case QD_KEY_CHOICE:
+        return cJSON_CreateString(key->choices[*(const int *)field]);
+    case QD_KEY_MODELS: {
+        const char *names[QD_CONFIG_MAX_MODELS];
+        for (int i = 0; i < config->model_count; i++)
+            names[i] = config->models[i]->name;
+        return cJSON_CreateStringArray(names, config->model_count);
+    }
+    }
+    return NULL;
+}
+
+cJSON *qd_config_json(const qd_config *config, bool deciding_only)
+{
+    int count;
+    const qd_config_key *keys = qd_config_keys(&count);
+    cJSON *root = cJSON_CreateObject();
+    for (int i = 0; root && i < count; i++) {
+        if (deciding_only && !keys[i].decides_numbers)
+            continue;
+        const char *dot = strchr(keys[i].name, '.');
+        cJSON *parent = root;
+        if (dot) {
+            char section[64];
+            snprintf(section, sizeof section, "%.*s", (int)(dot - keys[i].name), keys[i].name);
+            parent = cJSON_GetObjectItemCaseSensitive(root, section);
+            if (!parent)
+                parent = cJSON_AddObjectToObject(root, section);
+        }
+        cJSON *value = qd_config_key_json(config, &keys[i]);
+        if (!parent || !cJSON_AddItemToObject(parent, dot ? dot + 1 : keys[i].name, value)) {
+            cJSON_Delete(value);
+            cJSON_Delete(root);
+            return NULL;
+        }
+    }
+    return root;
+}
+
+enum qd_status qd_config_hash(qd_context *ctx, const qd_config *config, int model_index, char text[65])
+{
+    cJSON *json = qd_config_json(config, true);
+    char *line = json ? qd_json_print_line(json) : NULL;
+    cJSON_Delete(json);
+    if (!line)
+        return qd_fail(ctx, QD_ERR_MEMORY, "configuration: out of memory");
+    qd_sha256 hash;
+    qd_sha256_init(&hash);
+    qd_sha256_update(&hash, line, strlen(line));
+    for (int i = 0; i <= model_index && i < config->model_count; i++) {
+        qd_sha256_update(&hash, "/", 1);
+        qd_sha256_update(&hash, config->models[i]->name, strlen(config->models[i]->name));
+    }
+    qd_sha256_finish(&hash, text);
+    free(line);
+    return QD_OK;
+}

@@ -1,0 +1,103 @@
+/* The effective configuration of an experiment: a typed struct and the table that describes its keys. */
+#ifndef QD_EXPERIMENT_CONFIG_H
+#define QD_EXPERIMENT_CONFIG_H
+
+#include "base/json.h"
+#include "models/models.h"
+#include <quantdrift/dataset.h>
+#include <quantdrift/experiment.h>
+
+/* More than there are models: a list names each at most once. */
+#define QD_CONFIG_MAX_MODELS 16
+
+/* The value of an integer key whose JSON value is null. No such key accepts a negative number. */
+#define QD_CONFIG_NULL (-1)
+
+typedef struct qd_quantization_config {
+    bool enabled;
+    int64_t calibration_images;
+    int64_t calibration_seed;
+    int64_t eval_images; /* QD_CONFIG_NULL: the whole validation set */
+    int64_t sqnr_images;
+    int64_t batch_size;
+} qd_quantization_config;
+
+typedef struct qd_config {
+    char *data_dir;   /* owned */
+    char *output_dir; /* owned */
+    const qd_model_info *models[QD_CONFIG_MAX_MODELS];
+    int model_count;
+    int64_t seed;
+    int64_t batch_size;
+    int64_t num_epochs;
+    int64_t log_every;
+    bool log_all;
+    double lr, momentum, weight_decay;
+    int64_t image_size;
+    bool drop_last;
+    int64_t num_classes;    /* QD_CONFIG_NULL: as many as there are folders */
+    int head;               /* enum qd_head */
+    int64_t max_steps;      /* QD_CONFIG_NULL: no limit */
+    int64_t threads;        /* 0: as the context has them */
+    int64_t loader_threads; /* 0: as many as compute threads */
+    bool cache_images;
+    int on_bad_image; /* enum qd_on_bad_image */
+    qd_quantization_config quantization;
+} qd_config;
+
+struct qd_experiment {
+    qd_context *ctx;
+    qd_config config;
+};
+
+enum qd_key_kind {
+    QD_KEY_STRING,
+    QD_KEY_BOOL,
+    QD_KEY_INT,
+    QD_KEY_INT_OR_NULL,
+    QD_KEY_DOUBLE,
+    QD_KEY_CHOICE, /* an int that indexes `choices` */
+    QD_KEY_MODELS
+};
+
+/* One key. Nested keys have a dot in their name. */
+typedef struct qd_config_key {
+    const char *name;
+    enum qd_key_kind kind;
+    size_t offset; /* into qd_config; unused by QD_KEY_MODELS */
+    double min, max;
+    const char *const *choices; /* NULL-terminated */
+    bool decides_numbers;       /* part of the hash: results differ when it does */
+    const char *doc;
+} qd_config_key;
+
+/* The table, in the order of experiments/README.md. */
+const qd_config_key *qd_config_keys(int *count);
+
+/* The key called `name`; NULL when there is none. */
+const qd_config_key *qd_config_find_key(const char *name);
+
+/* The known key with the smallest edit distance to `name`. */
+const qd_config_key *qd_config_nearest_key(const char *name);
+
+/* Fills the defaults. Errors: QD_ERR_MEMORY. */
+enum qd_status qd_config_init(qd_context *ctx, qd_config *config);
+void qd_config_free(qd_config *config);
+
+/* Applies a JSON object; `source` names it in errors. Errors: QD_ERR_USAGE, QD_ERR_MEMORY. */
+enum qd_status qd_config_apply(qd_context *ctx, qd_config *config, const char *source, const cJSON *object);
+
+/* Applies "key=value". Errors: QD_ERR_USAGE, QD_ERR_MEMORY. */
+enum qd_status qd_config_assign(qd_context *ctx, qd_config *config, const char *assignment);
+
+/* The value of one key as JSON; NULL when memory is short. */
+cJSON *qd_config_key_json(const qd_config *config, const qd_config_key *key);
+
+/* The configuration as a nested object: all keys, or those that decide the numbers. NULL when memory is short. */
+cJSON *qd_config_json(const qd_config *config, bool deciding_only);
+
+/* Hex SHA-256 of what decides the numbers of the model at `model_index`: the deciding keys and the models up to
+ * it, because the generator passes from model to model. Errors: QD_ERR_MEMORY. */
+enum qd_status qd_config_hash(qd_context *ctx, const qd_config *config, int model_index, char text[65]);
+
+#endif

@@ -1,0 +1,123 @@
+/* The table of configuration keys. experiments/README.md documents the same keys; a test holds the two together. */
+#include "experiment/config.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const head_choices[] = {[QD_HEAD_LINEAR] = "num_classes", [QD_HEAD_BINARY] = "binary", NULL};
+static const char *const bad_image_choices[] = {[QD_BAD_IMAGE_ERROR] = "error", [QD_BAD_IMAGE_SKIP] = "skip", NULL};
+
+/* Integers beyond 2^53 are not exact in JSON readers that use doubles. */
+#define MAX_EXACT 9007199254740992.0
+/* Beyond any run, small enough that products of two counts stay in 64 bits. */
+#define MAX_COUNT 1e9
+
+#define AT(field) offsetof(qd_config, field)
+
+static const qd_config_key keys[] = {
+    {"data_dir", QD_KEY_STRING, AT(data_dir), 0, 0, NULL, false,
+     "image folder with train/ and val/, one subfolder a class"},
+    {"output_dir", QD_KEY_STRING, AT(output_dir), 0, 0, NULL, false, "folder for results, table and checkpoints"},
+    {"models", QD_KEY_MODELS, 0, 0, 0, NULL, false, "models to train, in this order"},
+    {"seed", QD_KEY_INT, AT(seed), 0, MAX_EXACT, NULL, true, "torch.manual_seed of the run"},
+    {"batch_size", QD_KEY_INT, AT(batch_size), 1, 65536, NULL, true, "images a training and validation batch"},
+    {"num_epochs", QD_KEY_INT, AT(num_epochs), 0, MAX_COUNT, NULL, true,
+     "training epochs, and T_max of the cosine; 0 leaves the epoch-0 log and checkpoint only"},
+    {"log_every", QD_KEY_INT, AT(log_every), 1, MAX_COUNT, NULL, true,
+     "epochs between activation logs; epoch 0 and the last are always logged"},
+    {"log_all", QD_KEY_BOOL, AT(log_all), 0, 0, NULL, true,
+     "log every called module, with zeros_pct and outlier_ratio"},
+    {"lr", QD_KEY_DOUBLE, AT(lr), 0, 1e300, NULL, true, "learning rate of the first epoch"},
+    {"momentum", QD_KEY_DOUBLE, AT(momentum), 0, 1, NULL, true, "SGD momentum"},
+    {"weight_decay", QD_KEY_DOUBLE, AT(weight_decay), 0, 1e300, NULL, true, "SGD weight decay, on every parameter"},
+    {"image_size", QD_KEY_INT, AT(image_size), 32, 4096, NULL, true, "side of the network's square input, pixels"},
+    {"drop_last", QD_KEY_BOOL, AT(drop_last), 0, 0, NULL, true, "leave out a last training batch that is not full"},
+    {"num_classes", QD_KEY_INT_OR_NULL, AT(num_classes), 2, 65536, NULL, true,
+     "classes, checked against the folders; null: as many as there are"},
+    {"head", QD_KEY_CHOICE, AT(head), 0, 0, head_choices, true,
+     "\"num_classes\": one Linear; \"binary\": Dropout, Linear(128), ReLU, Dropout, Linear(1) for two classes"},
+    {"max_steps", QD_KEY_INT_OR_NULL, AT(max_steps), 1, MAX_COUNT, NULL, true,
+     "stop each model after this many steps, then validate and log once; null: no limit"},
+    {"threads", QD_KEY_INT, AT(threads), 0, 1024, NULL, false,
+     "compute threads; 0: as the command line says, else all"},
+    {"loader_threads", QD_KEY_INT, AT(loader_threads), 0, 1024, NULL, false,
+     "threads that decode images; 0: as many as compute threads"},
+    {"cache_images", QD_KEY_BOOL, AT(cache_images), 0, 0, NULL, false,
+     "keep decoded images in memory after the first epoch"},
+    {"on_bad_image", QD_KEY_CHOICE, AT(on_bad_image), 0, 0, bad_image_choices, true,
+     "\"error\": an unreadable image ends the run; \"skip\": it leaves the list at the scan and is counted"},
+    {"quantization.enabled", QD_KEY_BOOL, AT(quantization.enabled), 0, 0, NULL, true,
+     "quantize the network at every logged epoch"},
+    {"quantization.calibration_images", QD_KEY_INT, AT(quantization.calibration_images), 1, MAX_COUNT, NULL, true,
+     "training images, with the validation transform, whose ranges set the scales"},
+    {"quantization.calibration_seed", QD_KEY_INT, AT(quantization.calibration_seed), 0, MAX_EXACT, NULL, true,
+     "seed of the generator, its own, that draws the calibration images"},
+    {"quantization.eval_images", QD_KEY_INT_OR_NULL, AT(quantization.eval_images), 1, MAX_COUNT, NULL, true,
+     "validation images, class-balanced, for INT8 accuracy; null: all"},
+    {"quantization.sqnr_images", QD_KEY_INT, AT(quantization.sqnr_images), 1, MAX_COUNT, NULL, true,
+     "validation images, class-balanced, for signal-to-quantization-noise ratios"},
+    {"quantization.batch_size", QD_KEY_INT, AT(quantization.batch_size), 1, 65536, NULL, true,
+     "images a batch of the quantized network; decides its memory, and the order in which noise energies are summed"},
+};
+
+#define KEY_COUNT ((int)(sizeof(keys) / sizeof(keys[0])))
+
+const qd_config_key *qd_config_keys(int *count)
+{
+    *count = KEY_COUNT;
+    return keys;
+}
+
+const qd_config_key *qd_config_find_key(const char *name)
+{
+    for (int i = 0; i < KEY_COUNT; i++)
+        if (strcmp(keys[i].name, name) == 0)
+            return &keys[i];
+    return NULL;
+}
+
+/* No key is longer; longer input is compared by its beginning, which is enough for a suggestion. */
+#define MAX_KEY_LENGTH 64
+
+/* Levenshtein's distance with two rows. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t row[MAX_KEY_LENGTH + 1];
+    size_t m = strnlen(a, MAX_KEY_LENGTH), n = strnlen(b, MAX_KEY_LENGTH);
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= m; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t above = row[j];
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            if (above + 1 < best)
+                best = above + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+            diagonal = above;
+        }
+    }
+    return row[n];
+}
+
+const qd_config_key *qd_config_nearest_key(const char *name)
+{
+    const qd_config_key *nearest = &keys[0];
+    size_t smallest = SIZE_MAX;
+    for (int i = 0; i < KEY_COUNT; i++) {
+        /* A nested key may be meant by its last part: "calibration_images" finds "quantization.calibration_images".
+         */
+        const char *dot = strchr(keys[i].name, '.');
+        size_t distance = edit_distance(name, keys[i].name);
+        size_t tail = dot ? edit_distance(name, dot + 1) + 1 : distance;
+        if (tail < distance)
+            distance = tail;
+        if (distance < smallest) {
+            smallest = distance;
+            nearest = &keys[i];
+        }
+    }
+    return nearest;
+}

@@ -1,0 +1,150 @@
+/* One training epoch: batch, forward, loss, backward, norm, step. */
+#include "train/trainer.h"
+#include "base/arena.h"
+#include "base/error.h"
+#include "train/sgd.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct qd_trainer {
+    qd_context *ctx;
+    const qd_graph *graph;
+    qd_state *state;
+    qd_trainer_config config;
+    qd_plan *plan;
+    qd_sgd *sgd;
+    void *dlogits; /* [batch_size][logits of a sample] */
+};
+
+enum qd_status qd_trainer_create(qd_context *ctx, const qd_graph *graph, qd_state *state,
+                                 const qd_trainer_config *config, qd_trainer **out)
+{
+    enum qd_status status = QD_OK;
+    qd_trainer *trainer = calloc(1, sizeof *trainer);
+    if (!trainer)
+        return qd_fail(ctx, QD_ERR_MEMORY, "trainer: out of memory");
+    trainer->ctx = ctx;
+    trainer->graph = graph;
+    trainer->state = state;
+    trainer->config = *config;
+    size_t logits = (size_t)qd_dims_count(&graph->values[graph->output].dims);
+    trainer->dlogits = qd_calloc((size_t)config->batch_size * logits, qd_dtype_size(state->dtype));
+    if (!trainer->dlogits) {
+        status = qd_fail(ctx, QD_ERR_MEMORY, "trainer: out of memory");
+        goto fail;
+    }
+    QD_TRY_GOTO(qd_sgd_create(ctx, state, config->momentum, config->weight_decay, &trainer->sgd));
+    QD_TRY_GOTO(qd_plan_create(ctx, graph, state, &QD_PLAN_TRAINING(config->batch_size), &trainer->plan));
+    *out = trainer;
+    return QD_OK;
+fail:
+    qd_trainer_destroy(trainer);
+    return status;
+}
+
+void qd_trainer_destroy(qd_trainer *trainer)
+{
+    if (!trainer)
+        return;
+    qd_plan_destroy(trainer->plan);
+    qd_sgd_destroy(trainer->sgd);
+    free(trainer->dlogits);
+    free(trainer);
+}
+
+/* Name of the last parameter (the first that backward reaches) whose gradient is not finite; NULL when all are. */
+static const char *find_nonfinite_gradient(const qd_state *state)
+{
+    for (int p = state->graph->param_count - 1; p >= 0; p--) {
+        qd_tensor grad = qd_state_param(state, QD_BLOCK_GRADS, p);
+        for (int64_t i = 0; i < state->graph->params[p].count; i++) {
+            double value =
+                grad.dtype == QD_F64 ? ((const double *)grad.data)[i] : (double)((const float *)grad.data)[i];
+            if (!isfinite(value))
+                return state->graph->params[p].name;
+        }
+    }
+    return NULL;
+}
+
+/* Reruns the step's forward pass from the same generator state to name the culprit. No parameter has changed since.
+ */
+static enum qd_status fail_nonfinite(qd_trainer *trainer, const qd_batch *batch, int64_t epoch, int64_t step,
+                                     const char *what, double value)
+{
+    const char *gradient = find_nonfinite_gradient(trainer->state);
+    int node = -1;
+    QD_TRY(qd_find_nonfinite_node(trainer->plan, batch->images, batch->n, &batch->rng, &node));
+    char place[QD_NAME_BYTES + 128];
+    if (node >= 0)
+        snprintf(place, sizeof place, "the first module that returned a non-finite value is '%s'",
+                 trainer->graph->nodes[node].name);
+    else if (gradient)
+        snprintf(place, sizeof place, "every module's output is finite, the gradient of '%s' is not", gradient);
+    else
+        snprintf(place, sizeof place, "every module's output is finite, the sum over them is not");
+    return qd_fail(
+        trainer->ctx, QD_ERR_NUMERIC,
+        "training %s, epoch %lld, step %lld: the %s is %g; %s; the last checkpoint is intact, try a smaller lr",
+        trainer->graph->model_name, (long long)epoch, (long long)step, what, value, place);
+}
+
+static enum qd_status run_step(qd_trainer *trainer, const qd_batch *batch, qd_rng *rng, int64_t step,
+                               const qd_epoch_options *options, qd_totals *totals, qd_step_report *report)
+{
+    *rng = batch->rng;
+    qd_draws draws = qd_draws_from_rng(rng);
+    qd_tensor logits;
+    QD_TRY(qd_plan_forward(trainer->plan, batch->images, batch->n, &draws, NULL, NULL, &logits));
+    double loss_sum;
+    int64_t correct;
+    qd_head_loss(trainer->config.head, &logits, batch->labels, &loss_sum, &correct, trainer->dlogits);
+    if (!isfinite(loss_sum)) {
+        /* Nothing has been written to the gradients yet: what they hold is the step before. */
+        memset(trainer->state->grads, 0,
+               (size_t)trainer->graph->param_elements * qd_dtype_size(trainer->state->dtype));
+        return fail_nonfinite(trainer, batch, options->epoch, step, "loss", loss_sum);
+    }
+    QD_TRY(qd_plan_backward(trainer->plan, trainer->dlogits));
+    double grad_norm = qd_sgd_grad_norm(trainer->sgd);
+    if (!isfinite(grad_norm))
+        return fail_nonfinite(trainer, batch, options->epoch, step, "gradient norm", grad_norm);
+    qd_sgd_apply_step(trainer->sgd, options->lr, step == 1);
+
+    totals->count += batch->n;
+    totals->correct += correct;
+    totals->loss_sum += loss_sum;
+    report->step = step;
+    report->batch = batch->ordinal + 1;
+    report->n = batch->n;
+    report->loss = loss_sum / (double)batch->n;
+    report->grad_norm = grad_norm;
+    return QD_OK;
+}
+
+enum qd_status qd_trainer_run_epoch(qd_trainer *trainer, qd_loader *loader, qd_rng *rng, int64_t *steps,
+                                    const qd_epoch_options *options, qd_totals *totals)
+{
+    qd_totals sums = {0};
+    qd_rng consumed = *rng;
+    int64_t taken = *steps;
+    qd_step_report report = {
+        .epoch = options->epoch, .batch_count = qd_loader_batch_count(loader), .lr = options->lr, .totals = &sums};
+    QD_TRY(qd_loader_start_epoch(loader, rng, 0));
+    while (options->max_steps < 0 || taken < options->max_steps) {
+        const qd_batch *batch;
+        QD_TRY(qd_loader_next(loader, &batch));
+        if (!batch)
+            break;
+        QD_TRY(run_step(trainer, batch, &consumed, taken + 1, options, &sums, &report));
+        taken++;
+        if (options->on_step)
+            QD_TRY(options->on_step(options->user, &report));
+    }
+    *rng = consumed;
+    *steps = taken;
+    *totals = sums;
+    return QD_OK;
+}

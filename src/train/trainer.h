@@ -1,0 +1,87 @@
+/* Training and evaluating one network, epoch by epoch. */
+#ifndef QD_TRAIN_TRAINER_H
+#define QD_TRAIN_TRAINER_H
+
+#include "graph/plan.h"
+#include "models/models.h"
+#include <quantdrift/dataset.h>
+
+/* Sums over the images of an epoch or a validation pass. */
+typedef struct qd_totals {
+    int64_t count, correct;
+    double loss_sum; /* Σ over images, so loss_sum / count is the mean that the plain script prints */
+} qd_totals;
+
+/* NaN without images. */
+double qd_totals_loss(const qd_totals *totals);
+double qd_totals_accuracy_percent(const qd_totals *totals);
+
+/* The loss that belongs to a head: cross-entropy, or binary cross-entropy with logits. Arguments as in nn/loss.h. */
+void qd_head_loss(enum qd_head head, const qd_tensor *logits, const int64_t *labels, double *loss_sum,
+                  int64_t *correct, void *dlogits);
+
+/* What a step tells its observer. */
+typedef struct qd_step_report {
+    int64_t epoch; /* 1 for the first training epoch; in validation the epoch after which it runs */
+    int64_t step;  /* optimizer steps so far, this one included; 0 in validation */
+    int64_t batch; /* this batch's number in the epoch, from 1 */
+    int64_t batch_count;
+    int64_t n;               /* images of this batch */
+    double loss;             /* mean over this batch */
+    double lr, grad_norm;    /* training only; the norm before weight decay */
+    const qd_totals *totals; /* of the epoch so far */
+} qd_step_report;
+
+/* Called from the calling thread after each step; a status other than QD_OK ends the epoch with it. */
+typedef enum qd_status qd_step_fn(void *user, const qd_step_report *report);
+
+typedef struct qd_trainer qd_trainer;
+
+typedef struct qd_trainer_config {
+    int64_t batch_size;
+    enum qd_head head;
+    double momentum, weight_decay;
+} qd_trainer_config;
+
+/* A training plan and an optimizer over `state` (borrowed, made for training). Errors: QD_ERR_MEMORY, QD_ERR_USAGE.
+ */
+enum qd_status qd_trainer_create(qd_context *ctx, const qd_graph *graph, qd_state *state,
+                                 const qd_trainer_config *config, qd_trainer **out);
+void qd_trainer_destroy(qd_trainer *trainer);
+
+typedef struct qd_epoch_options {
+    int64_t epoch; /* 1 for the first */
+    double lr;
+    int64_t max_steps;   /* stop when this many steps have been taken in all; negative: no limit */
+    qd_step_fn *on_step; /* may be NULL */
+    void *user;
+} qd_epoch_options;
+
+/*
+ * One epoch over `loader` (training). *rng: the generator at the start of the epoch; on success the consumed state.
+ * *steps: optimizer steps taken in all, advanced. Errors: QD_ERR_NUMERIC for a loss or gradient norm that is not
+ * finite, before the step is applied: the sentence names epoch, step and the first module that returned a non-finite
+ * value; the loader's and the plan's; what on_step returned.
+ */
+enum qd_status qd_trainer_run_epoch(qd_trainer *trainer, qd_loader *loader, qd_rng *rng, int64_t *steps,
+                                    const qd_epoch_options *options, qd_totals *totals);
+
+typedef struct qd_evaluate_options {
+    int64_t epoch; /* for reports and errors */
+    enum qd_head head;
+    qd_step_fn *on_step; /* may be NULL */
+    void *user;
+} qd_evaluate_options;
+
+/*
+ * Loss and accuracy over `loader` (validation) with an inference plan. *rng advances by the iterator's base seed.
+ * Errors: QD_ERR_NUMERIC for a loss that is not finite, the loader's, the plan's, what on_step returned.
+ */
+enum qd_status qd_evaluate(qd_context *ctx, const qd_graph *graph, qd_plan *plan, qd_loader *loader, qd_rng *rng,
+                           const qd_evaluate_options *options, qd_totals *totals);
+
+/* Node of the first non-finite value in a forward pass of `plan` over x; -1 when all are finite. `rng` may be NULL
+ * where nothing is drawn; a copy of it is used. */
+enum qd_status qd_find_nonfinite_node(qd_plan *plan, const void *x, int64_t n, const qd_rng *rng, int *node);
+
+#endif
