@@ -44,7 +44,7 @@ SUITE ?= $(TEST_SUITES)
 TEST_PROGRAMS := $(foreach s,$(SUITE),$(if $(wildcard tests/$(s)/*.c),$(BUILD)/test_$(s)))
 BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(BUILD)/%,$(sort $(wildcard tests/bench/*.c)))
 
-.PHONY: all help run test check setup lint format bench install sanitize aarch64 clean FORCE
+.PHONY: all help run test tests check setup lint format bench install sanitize aarch64 clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/libquantdrift.a $(if $(CLI_SOURCES),$(BUILD)/quantdrift) ## build the library and the program
@@ -63,10 +63,12 @@ test: setup ## install what is missing, build, run every test, say what was skip
 setup: ## install what building and testing need (by package name; sudo only when not root)
 	@scripts/setup.sh build test
 
-check: $(TEST_PROGRAMS) $(if $(CLI_SOURCES),$(BUILD)/quantdrift) ## run the tests as they are; SUITE="unit kernels" chooses
+check: $(TEST_PROGRAMS) $(if $(filter cli faults,$(SUITE)),$(BUILD)/quantdrift) ## run the tests as they are; SUITE="unit kernels" chooses
 	@QD_SOURCE_DIR=. QD_BUILD_DIR='$(BUILD)' QD_EMULATOR='$(EMULATOR)' QD_CC='$(CC)' \
 	    QD_CFLAGS='$(QD_CFLAGS) $(CFLAGS)' QD_LIBS='$(QD_LIBS)' \
 	    scripts/run_tests.sh $(TEST_JOBS) $(TEST_PROGRAMS)
+
+tests: $(TEST_PROGRAMS) ## build the test programs without running them
 
 lint: ## check include rule, names, lengths, formatting, static analysis
 	@scripts/lint/all.sh
@@ -74,7 +76,7 @@ lint: ## check include rule, names, lengths, formatting, static analysis
 format: ## let clang-format lay out every source file
 	git ls-files '*.c' '*.h' | tr '\n' '\0' | xargs -0 clang-format -i
 
-bench: $(BENCH_PROGRAMS) ## measure speed on this machine; CSV into results/bench/
+bench: $(BENCH_PROGRAMS) ## measure speed on this machine; CSV on the terminal and in the build folder
 	@scripts/run_bench.sh $^
 
 install: all ## copy binary, library and headers under DESTDIR and PREFIX

@@ -32,7 +32,7 @@ for group in "${wanted[@]}"; do
         # brings a runner of its own (tests/support/cross).
         architecture=arm64
         tools+=(aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64-static:qemu-user-static)
-        libraries+=(libc6-dev-arm64-cross libgomp1:arm64 libopenblas-dev:arm64 libpng-dev:arm64
+        libraries+=(libc6-dev:arm64 libgomp1:arm64 libopenblas-dev:arm64 libpng-dev:arm64
             libjpeg62-turbo-dev:arm64 libcjson-dev:arm64 libcriterion-dev)
         ;;
     *) fail "unknown group '$group'; there are build, test, clang, lint and aarch64" ;;

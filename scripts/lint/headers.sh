@@ -12,6 +12,6 @@ while IFS= read -r header; do
     printf '#include "%s"\n' "$header" |
         "$compiler" -std=c11 -D_GNU_SOURCE -I. "${includes[@]}" -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes \
             -Werror -fsyntax-only -x c - || { echo "$header does not compile alone"; bad=1; }
-    grep -q '^#ifndef QD_\|^#ifndef QUANTDRIFT_' "$header" || { echo "$header has no include guard"; bad=1; }
+    grep -qE '^#ifndef [A-Z0-9_]+_H$' "$header" || { echo "$header has no include guard"; bad=1; }
 done < <(find include src tests -name '*.h' ! -name '*_template.h' | sort)
 exit $bad
