@@ -12,6 +12,8 @@ SANITIZE ?=
 EMULATOR ?=
 PREFIX   ?= /usr/local
 DESTDIR  ?=
+# V=1 shows the commands instead of what they make.
+Q := $(if $(V),,@)
 # Criterion jobs a program: two keep both cores of a small machine busy.
 TEST_JOBS ?= 2
 
@@ -112,23 +114,27 @@ $(BUILD)/src/base/build_info.o: QD_EXTRA := -I$(BUILD)/generated
 
 $(BUILD)/%.o: %.c $(BUILD)/flags.txt
 	@mkdir -p $(@D)
-	$(CC) $(QD_CFLAGS) $(if $(WERROR),-Werror) $(QD_EXTRA) $(if $(filter tests/%,$<),-Itests) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(if $(V),,@echo "  CC   $@")
+	$(Q)$(CC) $(QD_CFLAGS) $(if $(WERROR),-Werror) $(QD_EXTRA) $(if $(filter tests/%,$<),-Itests) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libquantdrift.a: $(LIB_OBJECTS) $(BUILD)/sources.txt
-	@rm -f $@
-	$(AR) rcs $@ $(LIB_OBJECTS)
+	$(if $(V),,@echo "  AR   $@")
+	$(Q)rm -f $@; $(AR) rcs $@ $(LIB_OBJECTS)
 
 $(BUILD)/quantdrift: $(CLI_OBJECTS) $(BUILD)/libquantdrift.a
-	$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
+	$(if $(V),,@echo "  LINK $@")
+	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
 
 define SUITE_RULE
 $(BUILD)/test_$(1): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/$(1)/*.c))) $(SUPPORT_OBJECTS) $(BUILD)/libquantdrift.a
-	$$(CC) $$(QD_CFLAGS) $$(CFLAGS) -o $$@ $$^ $$(QD_LIBS) $$(TEST_LIBS)
+	$$(if $$(V),,@echo "  LINK $$@")
+	$$(Q)$$(CC) $$(QD_CFLAGS) $$(CFLAGS) -o $$@ $$^ $$(QD_LIBS) $$(TEST_LIBS)
 endef
 $(foreach s,$(TEST_SUITES),$(eval $(call SUITE_RULE,$(s))))
 
 $(BUILD)/bench_%: $(BUILD)/tests/bench/bench_%.o $(BUILD)/libquantdrift.a
-	$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
+	$(if $(V),,@echo "  LINK $@")
+	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
 
 .SECONDARY:
 -include $(LIB_OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(SUPPORT_OBJECTS:.o=.d) \
