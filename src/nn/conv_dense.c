@@ -231,26 +231,42 @@ static size_t turned_bytes(const qd_conv_shape *s, size_t size)
     return is_direct(s) ? 0 : qd_align_bytes((size_t)(s->oc * s->kh * s->kw * (s->ic / s->groups)) * size);
 }
 
-/* turned[i][kh-1-y][kw-1-x][o] = w[o][y][x][i] within each group. Square tiles keep both sides in cache lines. */
+/* to[column][row] = from[row][column]; called with a constant size, the copies are plain loads and stores. */
+static inline void transpose(const unsigned char *from, int64_t from_stride, unsigned char *to, int64_t to_stride,
+                             int64_t rows, int64_t columns, size_t size)
+{
+    for (int64_t column = 0; column < columns; column++)
+        for (int64_t row = 0; row < rows; row++)
+            memcpy(to + (size_t)(column * to_stride + row) * size, from + (size_t)(row * from_stride + column) * size,
+                   size);
+}
+
+/* turned[i][kh-1-y][kw-1-x][o] = w[o][y][x][i] within each group, in tiles that keep both sides in cache lines. */
 static void turn_weights(const qd_layer_call *call, const qd_conv_shape *s, void *turned)
 {
     enum { TILE = 16 };
-    size_t size = qd_dtype_size(call->dtype);
     int64_t ic = s->ic / s->groups, oc = s->oc / s->groups, taps = s->kh * s->kw;
-    int64_t tiles = (oc + TILE - 1) / TILE;
+    int64_t tiles = qd_piece_count(oc, TILE);
 
 #pragma omp parallel for schedule(static) num_threads(call->threads)
     for (int64_t job = 0; job < s->groups * tiles; job++) {
-        int64_t group = job / tiles, o_first = job % tiles * TILE, o_end = qd_min_i64(oc, o_first + TILE);
-        const unsigned char *from = qd_element(call->param[0], call->dtype, group * oc * taps * ic);
-        unsigned char *to = qd_element(turned, call->dtype, group * oc * taps * ic);
+        int64_t group = job / tiles * oc * taps * ic;
+        qd_piece o = qd_piece_of(oc, TILE, job % tiles);
 
-        for (int64_t tap = 0; tap < taps; tap++)
-            for (int64_t i_first = 0; i_first < ic; i_first += TILE)
-                for (int64_t i = i_first; i < qd_min_i64(ic, i_first + TILE); i++)
-                    for (int64_t o = o_first; o < o_end; o++)
-                        memcpy(to + (size_t)((i * taps + taps - 1 - tap) * oc + o) * size,
-                               from + (size_t)((o * taps + tap) * ic + i) * size, size);
+        for (int64_t tap = 0; tap < taps; tap++) {
+            for (int64_t i = 0; i < ic; i += TILE) {
+                const unsigned char *from =
+                    qd_element(call->param[0], call->dtype, group + (o.first * taps + tap) * ic + i);
+                unsigned char *to =
+                    qd_element(turned, call->dtype, group + (i * taps + taps - 1 - tap) * oc + o.first);
+                int64_t columns = qd_min_i64(TILE, ic - i);
+
+                if (call->dtype == QD_F64)
+                    transpose(from, taps * ic, to, taps * oc, o.count, columns, sizeof(double));
+                else
+                    transpose(from, taps * ic, to, taps * oc, o.count, columns, sizeof(float));
+            }
+        }
     }
 }
 

@@ -37,14 +37,16 @@ void QD_NAME(im2col)(const qd_conv_shape *s, int64_t group, const void *x, int64
                 continue;
             }
             in = (const QD_REAL *)x + ((n * s->ih + ih) * s->iw + left + kw_first) * s->ic + group * channels;
-            memset(out, 0, (size_t)kw_first * tap_bytes);
+            if (kw_first > 0) /* most windows lie inside: spare them the calls */
+                memset(out, 0, (size_t)kw_first * tap_bytes);
+            if (kw_end < s->kw)
+                memset(out + kw_end * channels, 0, (size_t)(s->kw - kw_end) * tap_bytes);
             if (s->groups == 1) { /* neighbouring taps are neighbours in memory */
                 memcpy(out + kw_first * channels, in, (size_t)(kw_end - kw_first) * tap_bytes);
             } else {
                 for (int64_t kw = kw_first; kw < kw_end; kw++, in += s->ic)
                     memcpy(out + kw * channels, in, tap_bytes);
             }
-            memset(out + kw_end * channels, 0, (size_t)(s->kw - kw_end) * tap_bytes);
         }
     }
 }
