@@ -1,0 +1,75 @@
+/* Planned memory against what the machine has, before anything is trained. */
+#include "base/error.h"
+#include "experiment/run.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define GIB (1024.0 * 1024.0 * 1024.0)
+
+/* MemAvailable of /proc/meminfo in bytes; 0 when it cannot be read. */
+static double available_bytes(void)
+{
+    FILE *file = fopen("/proc/meminfo", "r");
+    if (!file)
+        return 0.0;
+    char line[256];
+    long long kib = 0;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %lld kB", &kib) == 1)
+            break;
+    fclose(file);
+    return (double)kib * 1024.0;
+}
+
+/* Everything that one model needs at a time, in bytes. */
+static enum qd_status model_bytes(qd_run *run, const qd_model_info *model, double *out)
+{
+    const qd_config *config = run->config;
+    const qd_model_config model_config = qd_run_model_config(run);
+    qd_graph *graph = NULL;
+    enum qd_status status = QD_OK;
+    size_t training, inference, observing, quantized;
+    QD_TRY(model->build(run->ctx, &model_config, &graph));
+    QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_TRAINING(config->batch_size), &training));
+    QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_INFERENCE(config->batch_size), &inference));
+    QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_OBSERVING(config->batch_size), &observing));
+    QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_OBSERVING(qd_quantize_batch(config)), &quantized));
+    const qd_loader_config train_loader = qd_run_loader_config(run, graph, true);
+    const qd_loader_config val_loader = qd_run_loader_config(run, graph, false);
+    double weights = (double)graph->param_elements * sizeof(float),
+           buffers = (double)graph->buffer_elements * sizeof(float);
+    /* The quantized network keeps a float and an integer copy of values and weights side by side. */
+    double quantizing = config->quantization.enabled ? 2.0 * (double)quantized + 2.0 * weights : 0.0;
+    double logging = (double)observing > quantizing ? (double)observing : quantizing;
+    *out = 3.0 * weights + buffers + (double)training + (double)inference + logging +
+           (double)qd_loader_bytes(&train_loader) + (double)qd_loader_bytes(&val_loader);
+fail:
+    qd_graph_destroy(graph);
+    return status;
+}
+
+enum qd_status qd_run_check_memory(qd_run *run)
+{
+    const qd_config *config = run->config;
+    double planned = 0.0, available = available_bytes();
+    const char *largest = "";
+    for (int i = 0; i < config->model_count; i++) {
+        double bytes;
+        QD_TRY(model_bytes(run, config->models[i], &bytes));
+        if (bytes > planned) {
+            planned = bytes;
+            largest = config->models[i]->display_name;
+        }
+    }
+    planned += 2.0 * (double)(config->batch_size * config->image_size * config->image_size * 3) * sizeof(float);
+    qd_log(run->ctx, QD_LOG_INFO, "memory: %.2f GiB planned (%s, batch %lld, %lld px), %.2f GiB available",
+           planned / GIB, largest, (long long)config->batch_size, (long long)config->image_size, available / GIB);
+    if (available > 0.0 && planned > available)
+        return qd_fail(
+            run->ctx, QD_ERR_MEMORY,
+            "training %s at batch_size %lld and image_size %lld needs %.2f GiB, and %.2f GiB are available; "
+            "choose a smaller batch_size or image_size%s",
+            largest, (long long)config->batch_size, (long long)config->image_size, planned / GIB, available / GIB,
+            config->cache_images ? ", or set cache_images to false" : "");
+    return QD_OK;
+}

@@ -1,0 +1,204 @@
+/* One logged epoch through the quantizer: fold, calibrate, quantize, measure, evaluate. */
+#include "base/arena.h"
+#include "base/error.h"
+#include "experiment/run.h"
+#include "experiment/selection.h"
+#include "quantize/quantize.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the steps of this file share. */
+typedef struct stage {
+    qd_model_run *m;
+    qd_qgraph *qgraph;
+    int64_t batch;   /* images at a time */
+    float *images;   /* [batch][size][size][3] */
+    int64_t *labels; /* [batch] */
+    float *logits;   /* [batch][logits of a sample] */
+    int64_t logit_count;
+    int64_t *indices; /* room for the largest selection */
+} stage;
+
+int64_t qd_quantize_batch(const qd_config *config)
+{
+    /* The float network runs over the same images with the plan for validation. */
+    return config->quantization.batch_size < config->batch_size ? config->quantization.batch_size
+                                                                : config->batch_size;
+}
+
+static enum qd_status create_stage(stage *s, qd_model_run *m)
+{
+    const qd_run *run = m->run;
+    const qd_quant_scheme scheme = qd_quant_scheme_defaults();
+    int64_t train_count = qd_dataset_count(run->training), val_count = qd_dataset_count(run->validation);
+    size_t pixels = (size_t)(run->config->image_size * run->config->image_size * 3);
+    s->m = m;
+    s->batch = qd_quantize_batch(run->config);
+    s->logit_count = qd_dims_count(&m->graph->values[m->graph->output].dims);
+    s->images = qd_calloc((size_t)s->batch * pixels, sizeof(float));
+    s->labels = qd_calloc((size_t)s->batch, sizeof(int64_t));
+    s->logits = qd_calloc((size_t)(s->batch * s->logit_count), sizeof(float));
+    s->indices = qd_calloc((size_t)(train_count > val_count ? train_count : val_count), sizeof(int64_t));
+    if (!s->images || !s->labels || !s->logits || !s->indices)
+        return qd_fail(run->ctx, QD_ERR_MEMORY, "quantizing %s: out of memory for batches of %lld images",
+                       m->model->display_name, (long long)s->batch);
+    return qd_qgraph_create(run->ctx, m->graph, m->state, &scheme, s->batch, &s->qgraph);
+}
+
+static void destroy_stage(stage *s)
+{
+    qd_qgraph_destroy(s->qgraph);
+    free(s->images);
+    free(s->labels);
+    free(s->logits);
+    free(s->indices);
+}
+
+/* Loads `n` images of the selection from `first` on. */
+static enum qd_status load(stage *s, const qd_dataset *dataset, int64_t first, int64_t n)
+{
+    const qd_run *run = s->m->run;
+    return qd_dataset_load_eval(run->ctx, dataset, s->indices + first, n, (int32_t)run->config->image_size,
+                                (int)run->loader_threads, s->images, s->labels);
+}
+
+typedef enum qd_status batch_fn(stage *s, int64_t n, void *user);
+
+/* Calls `work` for each batch of the first `count` selected images. */
+static enum qd_status for_batches(stage *s, const qd_dataset *dataset, int64_t count, const qd_totals *totals,
+                                  batch_fn *work, void *user)
+{
+    int64_t batches = (count + s->batch - 1) / s->batch;
+    for (int64_t b = 0; b < batches; b++) {
+        int64_t first = b * s->batch;
+        int64_t n = count - first < s->batch ? count - first : s->batch;
+        QD_TRY(load(s, dataset, first, n));
+        QD_TRY(work(s, n, user));
+        QD_TRY(qd_progress_report(s->m, b + 1, batches, first + n, totals, NULL));
+    }
+    return QD_OK;
+}
+
+static enum qd_status calibrate_batch(stage *s, int64_t n, void *user)
+{
+    (void)user;
+    return qd_qgraph_calibrate(s->qgraph, s->images, n);
+}
+
+static enum qd_status measure_batch(stage *s, int64_t n, void *user)
+{
+    (void)user;
+    return qd_qgraph_measure_sqnr(s->qgraph, s->images, n);
+}
+
+/* Integer and float results over the same images. */
+typedef struct comparison {
+    qd_totals int8, real;
+    bool run_float; /* false: the float results are known already */
+} comparison;
+
+static void add_loss(const stage *s, const qd_tensor *logits, qd_totals *totals)
+{
+    double loss_sum;
+    int64_t correct;
+    qd_head_loss(s->m->model_config.head, logits, s->labels, &loss_sum, &correct, NULL);
+    totals->count += logits->shape[0];
+    totals->correct += correct;
+    totals->loss_sum += loss_sum;
+}
+
+static enum qd_status evaluate_batch(stage *s, int64_t n, void *user)
+{
+    comparison *c = user;
+    QD_TRY(qd_qgraph_run_integer(s->qgraph, s->images, n, s->logits));
+    const int64_t shape[2] = {n, s->logit_count};
+    qd_tensor logits = qd_tensor_contiguous(QD_F32, 2, shape, s->logits);
+    add_loss(s, &logits, &c->int8);
+    if (c->run_float) {
+        QD_TRY(qd_plan_forward(s->m->inference, s->images, n, NULL, NULL, NULL, &logits));
+        add_loss(s, &logits, &c->real);
+    }
+    return QD_OK;
+}
+
+static enum qd_status evaluate(stage *s, qd_quantized_epoch *out)
+{
+    const qd_run *run = s->m->run;
+    int64_t total = qd_dataset_count(run->validation), wanted = run->config->quantization.eval_images;
+    bool all = wanted == QD_CONFIG_NULL || wanted >= total;
+    comparison c = {.run_float = !all};
+    if (all) {
+        for (int64_t i = 0; i < total; i++)
+            s->indices[i] = i;
+        c.real = s->m->validation;
+        out->eval_images = total;
+    } else {
+        out->eval_images = qd_select_balanced(run->validation, wanted, s->indices);
+    }
+    qd_progress_begin(s->m, "int8");
+    QD_TRY(for_batches(s, run->validation, out->eval_images, &c.int8, evaluate_batch, &c));
+    out->float_loss = qd_totals_loss(&c.real);
+    out->float_accuracy = qd_totals_accuracy_percent(&c.real);
+    out->int8_loss = qd_totals_loss(&c.int8);
+    out->int8_accuracy = qd_totals_accuracy_percent(&c.int8);
+    return QD_OK;
+}
+
+static enum qd_status copy_records(const stage *s, qd_quantized_epoch *out)
+{
+    int tensors = qd_qgraph_tensor_count(s->qgraph), weights = qd_qgraph_weight_count(s->qgraph);
+    out->tensors = qd_calloc((size_t)tensors, sizeof *out->tensors);
+    out->weights = qd_calloc((size_t)weights, sizeof *out->weights);
+    if (!out->tensors || !out->weights)
+        return qd_fail(s->m->run->ctx, QD_ERR_MEMORY, "quantizing %s: out of memory", s->m->model->display_name);
+    for (int t = 0; t < tensors; t++) {
+        qd_quant_tensor from = qd_qgraph_tensor(s->qgraph, t);
+        qd_tensor_record *to = &out->tensors[t];
+        snprintf(to->name, sizeof to->name, "%s", from.name);
+        to->min = from.min;
+        to->max = from.max;
+        to->scale = from.scale;
+        to->zero_point = from.zero_point;
+        to->sqnr_rounding_db = from.sqnr_rounding_db;
+        to->sqnr_accumulated_db = from.sqnr_accumulated_db;
+    }
+    for (int w = 0; w < weights; w++) {
+        snprintf(out->weights[w].name, sizeof out->weights[w].name, "%s", qd_qgraph_weight_name(s->qgraph, w));
+        out->weights[w].scale = qd_qgraph_weight_scale(s->qgraph, w, 0);
+    }
+    out->tensor_count = tensors;
+    out->weight_count = weights;
+    return QD_OK;
+}
+
+enum qd_status qd_quantize_epoch(qd_model_run *m, qd_quantized_epoch *out)
+{
+    const qd_run *run = m->run;
+    const qd_quantization_config *config = &run->config->quantization;
+    enum qd_status status = QD_OK;
+    qd_quantized_epoch q = {.epoch = m->epoch};
+    stage s = {0};
+    QD_TRY_GOTO(create_stage(&s, m));
+
+    qd_progress_begin(m, "calibrate");
+    QD_TRY_GOTO(qd_select_random(run->ctx, run->training, (uint64_t)config->calibration_seed,
+                                 config->calibration_images, s.indices, &q.calibration_images));
+    QD_TRY_GOTO(for_batches(&s, run->training, q.calibration_images, NULL, calibrate_batch, NULL));
+    QD_TRY_GOTO(qd_qgraph_finalize(s.qgraph));
+
+    qd_progress_begin(m, "sqnr");
+    q.sqnr_images = qd_select_balanced(run->validation, config->sqnr_images, s.indices);
+    QD_TRY_GOTO(for_batches(&s, run->validation, q.sqnr_images, NULL, measure_batch, NULL));
+
+    QD_TRY_GOTO(evaluate(&s, &q));
+    QD_TRY_GOTO(copy_records(&s, &q));
+    destroy_stage(&s);
+    *out = q;
+    return QD_OK;
+fail:
+    destroy_stage(&s);
+    free(q.tensors);
+    free(q.weights);
+    return status;
+}

@@ -1,0 +1,134 @@
+/* The main job: data, folder, generator, then one model after the other. */
+#include "experiment/run.h"
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "experiment/selection.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* next(iter(val_loader)) draws the iterator's base seed, random_() on int64, before the first model is built. */
+#define FIXED_BATCH_WORDS 2
+
+static enum qd_status open_split(qd_run *run, const char *name, qd_dataset **out)
+{
+    char *folder = qd_format("%s/%s", run->config->data_dir, name);
+    if (!folder)
+        return qd_fail(run->ctx, QD_ERR_MEMORY, "data set '%s': out of memory", run->config->data_dir);
+    enum qd_status status = qd_dataset_open(run->ctx, folder, (enum qd_on_bad_image)run->config->on_bad_image, out);
+    free(folder);
+    return status;
+}
+
+static enum qd_status check_class_count(qd_run *run)
+{
+    const qd_config *config = run->config;
+    run->class_count = qd_dataset_class_count(run->training);
+    if (run->class_count < 2)
+        return qd_fail(run->ctx, QD_ERR_INPUT,
+                       "data set '%s' has one class; training needs two or more folders in train/", config->data_dir);
+    if (config->num_classes != QD_CONFIG_NULL && config->num_classes != run->class_count)
+        return qd_fail(
+            run->ctx, QD_ERR_INPUT,
+            "data set '%s' has %lld classes, num_classes says %lld; set num_classes to null to take the folders'",
+            config->data_dir, (long long)run->class_count, (long long)config->num_classes);
+    if (config->head == QD_HEAD_BINARY && run->class_count != 2)
+        return qd_fail(run->ctx, QD_ERR_INPUT, "head \"binary\" needs two classes, data set '%s' has %lld",
+                       config->data_dir, (long long)run->class_count);
+    return QD_OK;
+}
+
+static enum qd_status open_data(qd_run *run)
+{
+    QD_TRY(open_split(run, "train", &run->training));
+    QD_TRY(open_split(run, "val", &run->validation));
+    QD_TRY(qd_dataset_check_classes(run->ctx, run->training, run->validation));
+    QD_TRY(check_class_count(run));
+    const qd_dataset *splits[2] = {run->training, run->validation};
+    const char *const names[2] = {"train", "val"};
+    qd_sha256 hash;
+    qd_sha256_init(&hash);
+    for (int i = 0; i < 2; i++) {
+        char fingerprint[QD_FINGERPRINT_BYTES];
+        qd_dataset_fingerprint(splits[i], fingerprint);
+        qd_sha256_update(&hash, fingerprint, strlen(fingerprint));
+        if (qd_dataset_skipped_count(splits[i]) > 0)
+            qd_log(run->ctx, QD_LOG_WARNING, "%s/: %lld unreadable images left out; results list them", names[i],
+                   (long long)qd_dataset_skipped_count(splits[i]));
+    }
+    qd_sha256_finish(&hash, run->data_fingerprint);
+    return QD_OK;
+}
+
+static enum qd_status load_batch(qd_run *run, const int64_t *indices, int64_t count, qd_image_batch *batch)
+{
+    int64_t size = run->config->image_size;
+    batch->images = qd_calloc((size_t)(count * size * size * 3), sizeof(float));
+    batch->count = count;
+    if (!batch->images)
+        return qd_fail(run->ctx, QD_ERR_MEMORY, "activation logs: out of memory for a batch of %lld images",
+                       (long long)count);
+    return qd_dataset_load_eval(run->ctx, run->validation, indices, count, (int32_t)size, (int)run->loader_threads,
+                                batch->images, NULL);
+}
+
+/* The two batches that activation logs are taken on. */
+static enum qd_status load_log_batches(qd_run *run)
+{
+    int64_t count = qd_dataset_count(run->validation);
+    if (count > run->config->batch_size)
+        count = run->config->batch_size;
+    int64_t *indices = qd_calloc((size_t)count, sizeof *indices);
+    if (!indices)
+        return qd_fail(run->ctx, QD_ERR_MEMORY, "activation logs: out of memory");
+    enum qd_status status = QD_OK;
+    for (int64_t i = 0; i < count; i++)
+        indices[i] = i;
+    QD_TRY_GOTO(load_batch(run, indices, count, &run->fixed));
+    int64_t mixed_count = qd_select_balanced(run->validation, count, indices);
+    QD_TRY_GOTO(load_batch(run, indices, mixed_count, &run->mixed));
+fail:
+    free(indices);
+    return status;
+}
+
+static void close_run(qd_run *run)
+{
+    qd_step_log_close(run->step_log);
+    qd_dataset_destroy(run->training);
+    qd_dataset_destroy(run->validation);
+    free(run->fixed.images);
+    free(run->mixed.images);
+    free(run->checkpoint_folder);
+}
+
+enum qd_status qd_experiment_run(qd_experiment *experiment, const qd_run_options *options)
+{
+    static const qd_run_options no_options = {0};
+    qd_context *ctx = experiment->ctx;
+    qd_run run = {.ctx = ctx, .config = &experiment->config, .options = options ? options : &no_options};
+    const qd_config *config = run.config;
+    enum qd_status status = QD_OK;
+    if (config->threads > 0)
+        QD_TRY(qd_context_set_threads(ctx, (int)config->threads));
+    run.loader_threads = config->loader_threads > 0 ? config->loader_threads : qd_context_threads(ctx);
+    run.checkpoint_folder = qd_format("%s/checkpoints", config->output_dir);
+    if (!run.checkpoint_folder)
+        return qd_fail(ctx, QD_ERR_MEMORY, "run: out of memory");
+
+    QD_TRY_GOTO(open_data(&run));
+    QD_TRY_GOTO(qd_run_check_memory(&run));
+    QD_TRY_GOTO(qd_resume_prepare_folder(&run));
+    if (run.options->step_log_path)
+        QD_TRY_GOTO(qd_step_log_open(ctx, run.options->step_log_path, run.options->resume, &run.step_log));
+    QD_TRY_GOTO(load_log_batches(&run));
+
+    qd_rng_seed(&run.rng, (uint64_t)config->seed);
+    qd_rng_skip(&run.rng, FIXED_BATCH_WORDS);
+    for (int i = 0; i < config->model_count; i++)
+        QD_TRY_GOTO(qd_model_run_execute(&run, i));
+fail:
+    close_run(&run);
+    return status;
+}

@@ -1,0 +1,140 @@
+/* What the files of a run share: the data, the generator that passes from model to model, and one model's run. */
+#ifndef QD_EXPERIMENT_RUN_H
+#define QD_EXPERIMENT_RUN_H
+
+#include "experiment/config.h"
+#include "experiment/results.h"
+#include "graph/plan.h"
+#include "train/checkpoint.h"
+#include "train/trainer.h"
+
+typedef struct qd_step_log qd_step_log;
+
+/* Images that stay in memory for the whole run: what activation logs are taken on. */
+typedef struct qd_image_batch {
+    float *images; /* [count][size][size][3], owned */
+    int64_t count;
+} qd_image_batch;
+
+typedef struct qd_run {
+    qd_context *ctx;
+    const qd_config *config;
+    const qd_run_options *options;
+    int64_t loader_threads;
+    int64_t class_count;
+    qd_dataset *training, *validation;
+    char data_fingerprint[QD_FINGERPRINT_BYTES]; /* of both splits */
+    char *checkpoint_folder;
+    qd_step_log *step_log; /* NULL: none */
+    qd_image_batch fixed;  /* the first validation batch */
+    qd_image_batch mixed;  /* as many images, class-balanced */
+    qd_rng rng;            /* the generator as the last model left it */
+} qd_run;
+
+/* Mean times so far, for the time that is left. */
+typedef struct qd_pace {
+    double train_s, validate_s, log_s;
+    int64_t steps, validations, logs;
+} qd_pace;
+
+/* One model's run. */
+typedef struct qd_model_run {
+    qd_run *run;
+    const qd_model_info *model;
+    qd_model_config model_config;
+    char config_hash[65];
+    char *results_path, *last_path;
+    qd_graph *graph;
+    qd_state *state;
+    qd_trainer *trainer;
+    qd_plan *inference;
+    qd_loader *train_loader, *val_loader;
+    qd_results results;
+    qd_totals validation; /* of the epoch just validated */
+    int64_t epoch, steps; /* completed */
+    qd_rng rng;           /* consumed */
+    qd_pace pace;
+    /* of the phase under way */
+    const char *phase;
+    int64_t phase_epoch;
+    double phase_start_s;
+} qd_model_run;
+
+/* ---- model_run.c ---- */
+
+/* Trains, logs and quantizes one model, from what resume.c found or from the start; run->rng moves on. */
+enum qd_status qd_model_run_execute(qd_run *run, int model_index);
+
+/* Model configuration of a run. */
+qd_model_config qd_run_model_config(const qd_run *run);
+
+/* True when nothing is left to train after `epoch` and `steps`. */
+bool qd_run_is_complete(const qd_config *config, int64_t epoch, int64_t steps);
+
+/* Loader configurations, also for the memory check. `graph` may be NULL for validation. */
+qd_loader_config qd_run_loader_config(const qd_run *run, const qd_graph *graph, bool training);
+
+/* ---- logged_epoch.c ---- */
+
+/* Observes and quantizes the network as it is after m->epoch and adds to m->results. */
+enum qd_status qd_log_epoch(qd_model_run *m);
+
+/* ---- quantize_epoch.c ---- */
+
+/* Folds, calibrates, quantizes and evaluates; fills *out, whose arrays the caller owns. */
+enum qd_status qd_quantize_epoch(qd_model_run *m, qd_quantized_epoch *out);
+
+/* Images a batch of the quantized network. */
+int64_t qd_quantize_batch(const qd_config *config);
+
+/* ---- resume.c ---- */
+
+/* Refuses a folder that holds results (without resume) or results of another configuration (with it), then records
+ * the configuration as <out>/config.json. Errors: QD_ERR_USAGE, QD_ERR_IO, QD_ERR_INPUT. */
+enum qd_status qd_resume_prepare_folder(qd_run *run);
+
+/* What a folder holds of one model. */
+typedef struct qd_resume_point {
+    bool found;
+    qd_checkpoint_info info; /* when found; freed with qd_checkpoint_info_free() */
+} qd_resume_point;
+
+/* Looks for <model>_last.safetensors and checks it against configuration and data. Errors: QD_ERR_USAGE
+ * (configuration or data changed), QD_ERR_INPUT. */
+enum qd_status qd_resume_find(qd_run *run, int model_index, const char *config_hash, qd_resume_point *point);
+
+/* Path of a checkpoint: "last" or "epoch_5"; NULL when memory is short; freed with free(). */
+char *qd_checkpoint_path(const qd_run *run, const qd_model_info *model, const char *which);
+
+/* ---- memory.c ---- */
+
+/* Logs planned and available memory in one line. Errors: QD_ERR_MEMORY with advice when the plan does not fit. */
+enum qd_status qd_run_check_memory(qd_run *run);
+
+/* ---- run_progress.c ---- */
+
+double qd_now_s(void);
+
+/* A phase begins. */
+void qd_progress_begin(qd_model_run *m, const char *phase);
+
+/* Seconds since qd_progress_begin(). */
+double qd_progress_phase_seconds(const qd_model_run *m);
+
+/* Reports to options->progress and looks at options->interrupt. `loader` NULL: no share of waiting; totals NULL: no
+ * loss. Errors: QD_ERR_INTERRUPTED. */
+enum qd_status qd_progress_report(qd_model_run *m, int64_t step, int64_t step_count, int64_t images,
+                                  const qd_totals *totals, const qd_loader *loader);
+
+/* ---- step_log.c ---- */
+
+/* Opens the log for appending; without `resume` an old one is emptied. Errors: QD_ERR_IO, QD_ERR_MEMORY. */
+enum qd_status qd_step_log_open(qd_context *ctx, const char *path, bool resume, qd_step_log **out);
+void qd_step_log_close(qd_step_log *log);
+
+/* Drops lines of `model` after optimizer step `steps`, and lines that were cut short: they will be written again. */
+enum qd_status qd_step_log_rewind(qd_step_log *log, const char *model, int64_t steps);
+
+enum qd_status qd_step_log_write(qd_step_log *log, const char *model, const qd_step_report *report);
+
+#endif

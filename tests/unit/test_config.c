@@ -1,0 +1,256 @@
+/* Experiment files: defaults, errors and suggestions, settings, printing, hashing, documentation. */
+#include "experiment/config.h"
+#include "support/context.h"
+#include "support/fixture.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static qd_context *ctx;
+static qd_config config;
+
+static void set_up(void)
+{
+    ctx = test_context_create(1);
+    TEST_OK(ctx, qd_config_init(ctx, &config));
+}
+
+static void tear_down(void)
+{
+    qd_config_free(&config);
+    qd_context_destroy(ctx);
+}
+
+TestSuite(config, .init = set_up, .fini = tear_down);
+
+static enum qd_status apply(const char *text)
+{
+    cJSON *json = cJSON_Parse(text);
+    cr_assert_not_null(json, "test text is no JSON: %s", text);
+    enum qd_status status = qd_config_apply(ctx, &config, "x.json", json);
+    cJSON_Delete(json);
+    return status;
+}
+
+Test(config, defaults_are_the_recipe)
+{
+    cr_assert_str_eq(config.data_dir, "data/imagewoof2-320");
+    cr_assert_eq(config.model_count, 2);
+    cr_assert_str_eq(config.models[0]->name, "resnet18");
+    cr_assert_str_eq(config.models[1]->name, "efficientnet_b0");
+    cr_assert_eq(config.batch_size, 64);
+    cr_assert_eq(config.num_epochs, 25);
+    cr_assert_eq(config.log_every, 5);
+    cr_assert_eq(config.lr, 0.01);
+    cr_assert_eq(config.momentum, 0.9);
+    cr_assert_eq(config.weight_decay, 1e-4);
+    cr_assert_eq(config.seed, 42);
+    cr_assert_eq(config.image_size, 224);
+    cr_assert_not(config.drop_last);
+    cr_assert_eq(config.quantization.calibration_images, 1000);
+    cr_assert_eq(config.quantization.eval_images, QD_CONFIG_NULL);
+    cr_assert_eq(config.quantization.sqnr_images, 64);
+}
+
+Test(config, takes_every_kind_of_value)
+{
+    TEST_OK(
+        ctx,
+        apply("{\"lr\": 1, \"seed\": 7, \"log_all\": true, \"models\": [\"efficientnet_b0\"], \"head\": \"binary\","
+              " \"max_steps\": 3, \"on_bad_image\": \"skip\", \"output_dir\": \"o\","
+              " \"quantization\": {\"eval_images\": 5, \"enabled\": false}}"));
+    cr_assert_eq(config.lr, 1.0);
+    cr_assert_eq(config.seed, 7);
+    cr_assert(config.log_all);
+    cr_assert_eq(config.model_count, 1);
+    cr_assert_str_eq(config.models[0]->name, "efficientnet_b0");
+    cr_assert_eq(config.head, QD_HEAD_BINARY);
+    cr_assert_eq(config.max_steps, 3);
+    cr_assert_eq(config.on_bad_image, QD_BAD_IMAGE_SKIP);
+    cr_assert_str_eq(config.output_dir, "o");
+    cr_assert_eq(config.quantization.eval_images, 5);
+    cr_assert_not(config.quantization.enabled);
+    TEST_OK(ctx, apply("{\"max_steps\": null}"));
+    cr_assert_eq(config.max_steps, QD_CONFIG_NULL);
+}
+
+Test(config, refuses_unknown_keys_with_the_nearest_known_one)
+{
+    TEST_FAILS(ctx, apply("{\"batchsize\": 3}"), QD_ERR_USAGE, "unknown key 'batchsize'; did you mean 'batch_size'?");
+    TEST_FAILS(ctx, apply("{\"num_epoch\": 3}"), QD_ERR_USAGE, "'num_epochs'");
+    TEST_FAILS(ctx, apply("{\"weigth_decay\": 3}"), QD_ERR_USAGE, "'weight_decay'");
+    TEST_FAILS(ctx, apply("{\"calibration_images\": 3}"), QD_ERR_USAGE, "'quantization.calibration_images'");
+    TEST_FAILS(ctx, apply("{\"quantization\": {\"evalimages\": 3}}"), QD_ERR_USAGE,
+               "unknown key 'quantization.evalimages'; did you mean 'quantization.eval_images'?");
+    TEST_FAILS(ctx, apply("{\"quantisation\": {\"eval_images\": 3}}"), QD_ERR_USAGE, "unknown key 'quantisation'");
+    TEST_FAILS(ctx, qd_config_assign(ctx, &config, "LR=3"), QD_ERR_USAGE, "'lr'");
+}
+
+Test(config, refuses_wrong_types_and_ranges_with_what_is_expected)
+{
+    TEST_FAILS(ctx, apply("{\"lr\": \"fast\"}"), QD_ERR_USAGE,
+               "x.json, key 'lr': expected a number from 0 to 1e+300, got \"fast\"");
+    TEST_FAILS(ctx, apply("{\"lr\": -0.1}"), QD_ERR_USAGE, "got -0.1");
+    TEST_FAILS(ctx, apply("{\"batch_size\": 0}"), QD_ERR_USAGE, "a whole number from 1 to 65536, got 0");
+    TEST_FAILS(ctx, apply("{\"batch_size\": 1.5}"), QD_ERR_USAGE, "got 1.5");
+    TEST_FAILS(ctx, apply("{\"batch_size\": null}"), QD_ERR_USAGE, "got null");
+    TEST_FAILS(ctx, apply("{\"image_size\": 31}"), QD_ERR_USAGE, "from 32");
+    TEST_FAILS(ctx, apply("{\"drop_last\": 1}"), QD_ERR_USAGE, "expected true or false, got 1");
+    TEST_FAILS(ctx, apply("{\"max_steps\": 0}"), QD_ERR_USAGE, "null or a whole number from 1");
+    TEST_FAILS(ctx, apply("{\"head\": \"tail\"}"), QD_ERR_USAGE, "\"num_classes\" or \"binary\", got \"tail\"");
+    TEST_FAILS(ctx, apply("{\"data_dir\": \"\"}"), QD_ERR_USAGE, "a string that is not empty");
+    TEST_FAILS(ctx, apply("{\"models\": []}"), QD_ERR_USAGE, "\"resnet18\" \"efficientnet_b0\"");
+    TEST_FAILS(ctx, apply("{\"models\": [\"resnet50\"]}"), QD_ERR_USAGE, "resnet50");
+    TEST_FAILS(ctx, apply("{\"models\": [\"resnet18\", \"resnet18\"]}"), QD_ERR_USAGE, "different names");
+    TEST_FAILS(ctx, apply("{\"quantization\": 3}"), QD_ERR_USAGE, "key 'quantization': expected an object");
+    TEST_FAILS(ctx, apply("[1]"), QD_ERR_USAGE, "expected a JSON object");
+    cr_assert_eq(config.model_count, 2, "a refused list changed the models");
+}
+
+Test(config, settings_take_json_or_a_string)
+{
+    TEST_OK(ctx, qd_config_assign(ctx, &config, "num_epochs=10"));
+    TEST_OK(ctx, qd_config_assign(ctx, &config, "quantization.eval_images=500"));
+    TEST_OK(ctx, qd_config_assign(ctx, &config, "models=[\"resnet18\"]"));
+    TEST_OK(ctx, qd_config_assign(ctx, &config, "data_dir=/tmp/with = sign"));
+    cr_assert_eq(config.num_epochs, 10);
+    cr_assert_eq(config.quantization.eval_images, 500);
+    cr_assert_eq(config.model_count, 1);
+    cr_assert_str_eq(config.data_dir, "/tmp/with = sign");
+    TEST_OK(ctx, qd_config_assign(ctx, &config, "data_dir=2024"));
+    cr_assert_str_eq(config.data_dir, "2024");
+    TEST_OK(ctx, qd_config_assign(ctx, &config, "data_dir=\"quoted\""));
+    cr_assert_str_eq(config.data_dir, "quoted");
+    TEST_OK(ctx, qd_config_assign(ctx, &config, "models=efficientnet_b0"));
+    cr_assert_str_eq(config.models[0]->name, "efficientnet_b0");
+    TEST_OK(ctx, qd_config_assign(ctx, &config, "quantization={\"eval_images\": null}"));
+    cr_assert_eq(config.quantization.eval_images, QD_CONFIG_NULL);
+    TEST_FAILS(ctx, qd_config_assign(ctx, &config, "num_epochs"), QD_ERR_USAGE, "expected key=value");
+    TEST_FAILS(ctx, qd_config_assign(ctx, &config, "num_epochs=ten"), QD_ERR_USAGE, "got \"ten\"");
+    TEST_FAILS(ctx, qd_config_assign(ctx, &config, "num_epochs="), QD_ERR_USAGE, "got \"\"");
+}
+
+Test(config, printed_and_read_again_is_the_same)
+{
+    qd_config again;
+    TEST_OK(ctx, apply("{\"lr\": 0.1, \"models\": [\"efficientnet_b0\", \"resnet18\"], \"num_classes\": 3}"));
+    TEST_OK(ctx, qd_config_init(ctx, &again));
+    cJSON *json = qd_config_json(&config, false);
+    TEST_OK(ctx, qd_config_apply(ctx, &again, "printed", json));
+    cJSON *json_again = qd_config_json(&again, false);
+    char *text = qd_json_print(json), *text_again = qd_json_print(json_again);
+    cr_assert_str_eq(text, text_again);
+    free(text);
+    free(text_again);
+    cJSON_Delete(json);
+    cJSON_Delete(json_again);
+    qd_config_free(&again);
+}
+
+static void expect_hash_change(const char *assignment, bool changes)
+{
+    char before[65], after[65];
+    TEST_OK(ctx, qd_config_hash(ctx, &config, 0, before));
+    TEST_OK(ctx, qd_config_assign(ctx, &config, assignment));
+    TEST_OK(ctx, qd_config_hash(ctx, &config, 0, after));
+    cr_assert_eq(strcmp(before, after) != 0, changes, "%s", assignment);
+}
+
+Test(config, the_hash_follows_what_decides_the_numbers)
+{
+    char first[65], second[65];
+    expect_hash_change("lr=0.5", true);
+    expect_hash_change("quantization.calibration_seed=9", true);
+    expect_hash_change("threads=2", false);
+    expect_hash_change("output_dir=elsewhere", false);
+    expect_hash_change("data_dir=elsewhere", false); /* the data has a fingerprint of its own */
+    /* The second model starts from the generator that the first one leaves. */
+    TEST_OK(ctx, qd_config_hash(ctx, &config, 0, first));
+    TEST_OK(ctx, qd_config_hash(ctx, &config, 1, second));
+    cr_assert_str_neq(first, second);
+    expect_hash_change("models=[\"resnet18\"]", false);
+    expect_hash_change("models=[\"efficientnet_b0\"]", true);
+}
+
+/* ---- documentation ---- */
+
+Test(config, the_readme_documents_every_key_with_its_default)
+{
+    char *path = fixture_source_path("experiments/README.md");
+    char *text = NULL;
+    int count;
+    const qd_config_key *keys = qd_config_keys(&count);
+    FILE *file = fopen(path, "r");
+    size_t capacity = 0;
+    cr_assert_not_null(file, "%s", path);
+    cr_assert_gt(getdelim(&text, &capacity, '\0', file), 0);
+    fclose(file);
+    for (int i = 0; i < count; i++) {
+        char row[128], value_cell[256];
+        snprintf(row, sizeof row, "\n| `%s`%s | ", keys[i].name,
+                 keys[i].decides_numbers || keys[i].kind == QD_KEY_MODELS ? " *" : "");
+        const char *found = strstr(text, row);
+        cr_assert_not_null(found, "experiments/README.md has no row of '%s'", keys[i].name);
+        cJSON *json = qd_config_key_json(&config, &keys[i]);
+        char *value = qd_json_print_line(json);
+        snprintf(value_cell, sizeof value_cell, " | `%s` | ", value);
+        const char *end = strchr(found + 1, '\n');
+        const char *cell = strstr(found, value_cell);
+        cr_assert(cell && cell < end, "experiments/README.md gives '%s' another default than %s", keys[i].name,
+                  value);
+        free(value);
+        cJSON_Delete(json);
+    }
+    /* And no row of a key that does not exist. */
+    int rows = 0;
+    for (const char *row = strstr(text, "| key |"); row && *row == '|'; row = strchr(row, '\n') + 1)
+        rows++;
+    cr_assert_eq(rows, count + 2, "experiments/README.md has %d keys, the table has %d", rows - 2, count);
+    free(text);
+    free(path);
+}
+
+Test(config, committed_experiments_are_valid)
+{
+    const char *const files[] = {"experiments/imagewoof_divergence.json", "experiments/demo.json"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char *path = fixture_source_path(files[i]);
+        qd_experiment *experiment;
+        TEST_OK(ctx, qd_experiment_create(ctx, &experiment));
+        TEST_OK(ctx, qd_experiment_read(experiment, path));
+        qd_experiment_destroy(experiment);
+        free(path);
+    }
+}
+
+Test(config, the_divergence_experiment_is_the_defaults)
+{
+    char *path = fixture_source_path("experiments/imagewoof_divergence.json");
+    qd_experiment *defaults, *experiment;
+    TEST_OK(ctx, qd_experiment_create(ctx, &defaults));
+    TEST_OK(ctx, qd_experiment_create(ctx, &experiment));
+    TEST_OK(ctx, qd_experiment_read(experiment, path));
+    char *expected = qd_experiment_print(defaults), *found = qd_experiment_print(experiment);
+    cr_assert_str_eq(found, expected);
+    free(expected);
+    free(found);
+    qd_experiment_destroy(defaults);
+    qd_experiment_destroy(experiment);
+    free(path);
+}
+
+Test(config, a_file_that_is_no_json_is_misuse)
+{
+    char *folder = test_folder_create();
+    char *path = test_folder_path(folder, "broken.json");
+    qd_experiment *experiment;
+    TEST_OK(ctx, qd_experiment_create(ctx, &experiment));
+    test_file_write(path, "{\"lr\": }", 8);
+    TEST_FAILS(ctx, qd_experiment_read(experiment, path), QD_ERR_USAGE, "line 1");
+    char *missing = test_folder_path(folder, "missing.json");
+    TEST_FAILS(ctx, qd_experiment_read(experiment, missing), QD_ERR_IO, "missing.json");
+    free(missing);
+    qd_experiment_destroy(experiment);
+    free(path);
+    test_folder_remove(folder);
+}
