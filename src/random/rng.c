@@ -95,7 +95,7 @@ void qd_rng_randperm(qd_rng *rng, int64_t n, int64_t *out)
 {
     for (int64_t i = 0; i < n; i++)
         out[i] = i;
-    for (int64_t i = 0; i < n - 1; i++) {
+    for (int64_t i = 0; i + 1 < n; i++) {
         const int64_t j = i + qd_rng_randint(rng, n - i);
         const int64_t swapped = out[i];
         out[i] = out[j];

@@ -41,6 +41,22 @@ char *fixture_read(const char *relative, size_t *size)
     return data;
 }
 
+qd_safetensors *fixture_open(qd_context *ctx, const char *relative)
+{
+    char *path = fixture_path(relative);
+    qd_safetensors *file = NULL;
+    cr_assert_eq(qd_safetensors_open(ctx, path, &file), QD_OK, "%s", qd_context_error(ctx));
+    free(path);
+    return file;
+}
+
+const qd_tensor *fixture_tensor(const qd_safetensors *file, const char *name)
+{
+    const qd_tensor *tensor = qd_safetensors_find(file, name);
+    cr_assert_not_null(tensor, "the fixture has no tensor '%s'", name);
+    return tensor;
+}
+
 char *test_folder_create(void)
 {
     const char *base = getenv("TMPDIR");

@@ -2,6 +2,7 @@
 #ifndef TESTS_SUPPORT_FIXTURE_H
 #define TESTS_SUPPORT_FIXTURE_H
 
+#include "formats/safetensors.h"
 #include <stddef.h>
 
 /* Path of a file of the source tree, below the environment variable QD_SOURCE_DIR or the working folder.
@@ -13,6 +14,11 @@ char *fixture_path(const char *relative);
 
 /* Whole file of tests/fixtures/ with a NUL behind it; `size` may be NULL. Freed with free(). */
 char *fixture_read(const char *relative, size_t *size);
+
+/* A safetensors file of tests/fixtures/, checked; freed with qd_safetensors_close(). And one of its tensors, which
+ * the test cannot do without. */
+qd_safetensors *fixture_open(qd_context *ctx, const char *relative);
+const qd_tensor *fixture_tensor(const qd_safetensors *file, const char *name);
 
 /* A new empty folder below TMPDIR or /tmp. Removed with everything in it by test_folder_remove(), which also frees
  * the path and accepts NULL. */

@@ -1,0 +1,22 @@
+/* What writing and reading safetensors files have in common. */
+#ifndef QD_FORMATS_SAFETENSORS_IMPL_H
+#define QD_FORMATS_SAFETENSORS_IMPL_H
+
+#include "formats/safetensors.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are stored as they lie in memory: little-endian");
+_Static_assert(sizeof(size_t) == 8, "sizes of files are kept in size_t");
+
+/* Bytes of the header's length, in front of it. */
+#define QD_SAFETENSORS_LENGTH_BYTES 8
+/* A header takes about 100 bytes a tensor, its tree up to 50 times its text: enough for 100,000 tensors, and no
+ * hostile file takes more than a gigabyte. */
+#define QD_SAFETENSORS_MAX_HEADER_BYTES ((size_t)16 << 20)
+
+#define QD_SAFETENSORS_METADATA "__metadata__"
+#define QD_SAFETENSORS_SHA256   "sha256"
+
+/* Names of the format and ours. */
+#define QD_SAFETENSORS_DTYPES(X) X(F32, QD_F32) X(F64, QD_F64) X(I8, QD_S8) X(U8, QD_U8) X(I32, QD_S32) X(I64, QD_S64)
+
+#endif
