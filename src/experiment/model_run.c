@@ -1,7 +1,7 @@
 /* One model from its first draw to its last epoch. */
 #include "base/error.h"
 #include "experiment/run.h"
-#include "train/sgd.h"
+#include "train/optimizer.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

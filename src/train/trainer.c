@@ -2,7 +2,7 @@
 #include "train/trainer.h"
 #include "base/arena.h"
 #include "base/error.h"
-#include "train/sgd.h"
+#include "train/optimizer.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

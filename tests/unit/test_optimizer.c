@@ -1,6 +1,6 @@
 /* The schedule against its published values, and steps of SGD against the formulas in double. */
 #include "support/context.h"
-#include "train/sgd.h"
+#include "train/optimizer.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* One flat loop over the parameter block: weights, gradients and momentum lie at the same offsets. */
-#include "train/sgd.h"
+#include "train/optimizer.h"
 #include "base/arena.h"
 #include "base/error.h"
 #include <math.h>

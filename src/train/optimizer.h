@@ -1,6 +1,6 @@
 /* Stochastic gradient descent as torch.optim.SGD does it, and its schedule. */
-#ifndef QD_TRAIN_SGD_H
-#define QD_TRAIN_SGD_H
+#ifndef QD_TRAIN_OPTIMIZER_H
+#define QD_TRAIN_OPTIMIZER_H
 
 #include "graph/graph.h"
 
