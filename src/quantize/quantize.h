@@ -9,9 +9,9 @@
 
 /* A quantization scheme is data. The defaults are the post's: per tensor, S8 activations, S8 weights, MinMax. */
 typedef struct qd_quant_scheme {
-    int weight_bits;             /* 2 to 16 */
+    int weight_bits; /* 2 to 16 */
     bool weight_per_channel;
-    int activation_bits;         /* 2 to 16 */
+    int activation_bits; /* 2 to 16 */
     bool activation_signed;
     bool activation_symmetric;
 } qd_quant_scheme;
@@ -22,10 +22,10 @@ typedef struct qd_qgraph qd_qgraph; /* owns everything: lives without the float 
 
 /* One quantized activation tensor as results report it. */
 typedef struct qd_quant_tensor {
-    const char *name;      /* module path of the value it quantizes; "input" */
-    double min, max;       /* calibrated range, 0 included */
-    double scale;
-    int32_t zero_point;
+    const char *name;           /* module path of the value it quantizes; "input" */
+    double min, max;            /* calibrated range, 0 included; min > max: none yet */
+    double scale;               /* a float32 */
+    int32_t zero_point;         /* in the scheme's signedness */
     double sqnr_rounding_db;    /* of this tensor's own rounding and clamping; NaN until measured */
     double sqnr_accumulated_db; /* of everything before it as well; NaN until measured */
 } qd_quant_tensor;
@@ -36,21 +36,45 @@ enum qd_status qd_qgraph_create(qd_context *ctx, const qd_graph *graph, const qd
                                 const qd_quant_scheme *scheme, int64_t max_batch, qd_qgraph **out);
 void qd_qgraph_destroy(qd_qgraph *qgraph);
 
-/* Runs the folded float network on images float32 [n][h][w][3] and widens the ranges. */
+/*
+ * Everywhere below: images are float32 [n][h][w][3], any n (run max_batch at a time); a qgraph is used by one caller
+ * at a time and runs on the context's threads; results do not depend on their number.
+ */
+
+/* Runs the folded float network and widens every tensor's range to its minimum and maximum (0 included). Ranges
+ * already chosen take effect with the next qd_qgraph_finalize(). Errors: QD_ERR_NUMERIC (a value that is not finite,
+ * its tensor named), QD_ERR_MEMORY. */
 enum qd_status qd_qgraph_calibrate(qd_qgraph *qgraph, const float *images, int64_t n);
 
-/* Chooses scales and zero points, quantizes weights and biases. Errors: QD_ERR_USAGE without calibration. */
+/* Sets the range of tensor `index` instead: other calibrators, edited encodings. Errors: QD_ERR_USAGE (no such
+ * tensor; ends not finite or in the wrong order). */
+enum qd_status qd_qgraph_set_range(qd_qgraph *qgraph, int index, double min, double max);
+
+/* Receives the values of tensor `index`, [n] samples of NHWC memory, valid during the call. A status other than QD_OK
+ * ends the pass. */
+typedef enum qd_status qd_quant_visitor(void *user, int index, const float *values, int64_t n, const qd_dims *dims);
+
+/* One pass of the folded float network that shows every tensor to `visitor`, in order, batch by batch: what a
+ * calibrator or an analysis needs. `quantizers`: the simulated network instead, values after rounding. */
+enum qd_status qd_qgraph_visit(qd_qgraph *qgraph, bool quantizers, const float *images, int64_t n,
+                               qd_quant_visitor *visitor, void *user);
+
+/* Chooses scales and zero points, quantizes weights and biases, fills tables. Errors: QD_ERR_USAGE (a tensor without
+ * range). */
 enum qd_status qd_qgraph_finalize(qd_qgraph *qgraph);
 
-/* Integer arithmetic (8-bit schemes); float only in the logits [n][classes]. The same bits for any thread count. */
+/* Integer arithmetic; float only in the logits [n][classes]. Errors: QD_ERR_USAGE (not finalized; a scheme of more
+ * than 8 bits), QD_ERR_MEMORY. */
 enum qd_status qd_qgraph_run_integer(qd_qgraph *qgraph, const float *images, int64_t n, float *logits);
 
-/* The folded network in float: quantizers off (the float network again) or simulated at the scheme's bits. */
-enum qd_status qd_qgraph_run_float(qd_qgraph *qgraph, bool quantizers, const float *images, int64_t n,
-                                   float *logits);
+/* The folded network in float: quantizers off (the float network again) or simulated at the scheme's bits. Errors:
+ * QD_ERR_USAGE (quantizers of a network that is not finalized), QD_ERR_MEMORY. */
+enum qd_status qd_qgraph_run_float(qd_qgraph *qgraph, bool quantizers, const float *images, int64_t n, float *logits);
 
 /* Measures both signal-to-quantization-noise ratios of every tensor over images (may be called repeatedly: signal and
- * noise energies accumulate; the ratios are 10·log10(signal/noise), infinite noise-free ones are +inf). */
+ * noise energies accumulate until qd_qgraph_finalize(); the ratios are 10·log10(signal/noise), +inf without noise).
+ * "Accumulated" compares with the integer network, beyond 8 bits with the simulated one. Errors: as for running them.
+ */
 enum qd_status qd_qgraph_measure_sqnr(qd_qgraph *qgraph, const float *images, int64_t n);
 
 int qd_qgraph_tensor_count(const qd_qgraph *qgraph);

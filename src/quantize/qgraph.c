@@ -1,0 +1,184 @@
+/* Creating, running and reading a quantized network. */
+#include "quantize/qgraph.h"
+
+#include "base/error.h"
+#include "quantize/qgraph_build.h"
+#include <math.h>
+#include <stdlib.h>
+
+enum qd_status qd_qgraph_create(qd_context *ctx, const qd_graph *graph, const qd_state *state,
+                                const qd_quant_scheme *scheme, int64_t max_batch, qd_qgraph **out)
+{
+    enum qd_status status = QD_OK;
+    qd_qgraph *q;
+
+    QD_TRY(qd_quant_scheme_check(ctx, scheme));
+    if (max_batch < 1)
+        return qd_fail(ctx, QD_ERR_USAGE, "quantize '%s': expected a batch of at least 1, got %lld",
+                       graph->model_name, (long long)max_batch);
+    q = qd_calloc(1, sizeof *q);
+    if (q == NULL)
+        return qd_fail(ctx, QD_ERR_MEMORY, "quantize '%s': no memory for the network", graph->model_name);
+    q->ctx = ctx;
+    q->scheme = *scheme;
+    q->max_batch = max_batch;
+    qd_kernels_fill(qd_context_isa(ctx), QD_F32, &q->kernels);
+    qd_int8_kernels_fill(qd_context_isa(ctx), &q->int8);
+    QD_TRY_GOTO(qd_qgraph_build(q, graph, state));
+    *out = q;
+    return QD_OK;
+fail:
+    qd_qgraph_destroy(q);
+    return status;
+}
+
+void qd_qgraph_destroy(qd_qgraph *qgraph)
+{
+    if (qgraph == NULL)
+        return;
+    free(qgraph->steps);
+    free(qgraph->values);
+    free(qgraph->quantizers);
+    free(qgraph->convs);
+    qd_arena_destroy(&qgraph->weights);
+    for (int mode = 0; mode < 3; mode++)
+        qd_arena_destroy(&qgraph->activations[mode]);
+    qd_arena_destroy(&qgraph->workspace);
+    qd_arena_destroy(&qgraph->scratch);
+    free(qgraph);
+}
+
+static size_t element_size(enum qd_qmode mode)
+{
+    return mode == QD_QMODE_INTEGER ? sizeof(int8_t) : sizeof(float);
+}
+
+enum qd_status qd_qgraph_prepare(qd_qgraph *q, enum qd_qmode mode)
+{
+    static const char *const purpose[] = {"the folded network's activations", "the simulated network's activations",
+                                          "the integer network's activations"};
+    qd_arena *activations = &q->activations[mode];
+
+    if (mode != QD_QMODE_FLOAT && !q->finalized)
+        return qd_fail(q->ctx, QD_ERR_USAGE, "quantized run: no scales chosen yet; calibrate and finalize first");
+    if (mode == QD_QMODE_INTEGER && (q->scheme.weight_bits > 8 || q->scheme.activation_bits > 8))
+        return qd_fail(
+            q->ctx, QD_ERR_USAGE,
+            "integer run: expected at most 8 bits, got %d for weights and %d for activations; simulate instead",
+            q->scheme.weight_bits, q->scheme.activation_bits);
+    if (activations->data == NULL)
+        QD_TRY(qd_arena_create(q->ctx, (size_t)(q->sample_elements * q->max_batch) * element_size(mode),
+                               purpose[mode], activations));
+    if (mode != QD_QMODE_INTEGER && q->workspace.data == NULL)
+        QD_TRY(qd_arena_create(q->ctx, qd_qgraph_float_workspace_bytes(q, &q->saved_offset),
+                               "the folded network's workspace", &q->workspace));
+    if (mode == QD_QMODE_INTEGER && q->scratch.data == NULL) {
+        q->scratch_bytes = qd_qgraph_integer_scratch_bytes(q);
+        QD_TRY(qd_arena_create(q->ctx, q->scratch_bytes * (size_t)qd_context_threads(q->ctx),
+                               "the integer network's scratch", &q->scratch));
+    }
+    return QD_OK;
+}
+
+void *qd_qgraph_value(const qd_qgraph *q, enum qd_qmode mode, int value)
+{
+    return q->activations[mode].data + (size_t)(q->values[value].offset * q->max_batch) * element_size(mode);
+}
+
+void qd_qgraph_load(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n)
+{
+    if (mode == QD_QMODE_INTEGER)
+        qd_qgraph_load_integer(q, images, n);
+    else
+        qd_qgraph_load_float(q, mode, images, n);
+}
+
+enum qd_status qd_qgraph_step(qd_qgraph *q, enum qd_qmode mode, const qd_qstep *step, int64_t n, bool inner)
+{
+    if (mode != QD_QMODE_INTEGER)
+        return qd_qgraph_step_float(q, mode, step, n);
+    qd_qgraph_step_integer(q, step, n, inner);
+    return QD_OK;
+}
+
+void qd_qgraph_result(const qd_qgraph *q, enum qd_qmode mode, int64_t n, float *logits)
+{
+    const qd_qvalue *value = &q->values[q->output];
+    const void *data = qd_qgraph_value(q, mode, q->output);
+    int64_t count = n * qd_dims_count(&value->dims);
+
+    if (mode == QD_QMODE_INTEGER && value->quantizer >= 0) {
+        const qd_quant_params *params = &q->quantizers[value->quantizer].params;
+        q->int8.dequantize(data, count, params->scale, params->range.zero, logits);
+        return;
+    }
+    memcpy(logits, data, (size_t)count * sizeof *logits);
+}
+
+static enum qd_status run(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n, float *logits)
+{
+    int64_t pixels = qd_dims_count(&q->values[q->input].dims), classes = qd_dims_count(&q->values[q->output].dims);
+
+    QD_TRY(qd_qgraph_prepare(q, mode));
+    for (int64_t first = 0; first < n; first += q->max_batch) {
+        int64_t count = n - first < q->max_batch ? n - first : q->max_batch;
+        qd_qgraph_load(q, mode, images + first * pixels, count);
+        for (int i = 0; i < q->step_count; i++)
+            QD_TRY(qd_qgraph_step(q, mode, &q->steps[i], count, false));
+        qd_qgraph_result(q, mode, count, logits + first * classes);
+    }
+    return QD_OK;
+}
+
+enum qd_status qd_qgraph_run_integer(qd_qgraph *qgraph, const float *images, int64_t n, float *logits)
+{
+    return run(qgraph, QD_QMODE_INTEGER, images, n, logits);
+}
+
+enum qd_status qd_qgraph_run_float(qd_qgraph *qgraph, bool quantizers, const float *images, int64_t n, float *logits)
+{
+    return run(qgraph, quantizers ? QD_QMODE_SIMULATED : QD_QMODE_FLOAT, images, n, logits);
+}
+
+int qd_qgraph_tensor_count(const qd_qgraph *qgraph)
+{
+    return qgraph->quantizer_count;
+}
+
+static double decibels(const qd_quantizer *quantizer, double noise)
+{
+    if (!quantizer->measured)
+        return NAN;
+    return noise > 0.0 ? 10.0 * log10(quantizer->signal / noise) : INFINITY;
+}
+
+qd_quant_tensor qd_qgraph_tensor(const qd_qgraph *qgraph, int index)
+{
+    const qd_quantizer *quantizer = &qgraph->quantizers[index];
+    int32_t unsigned_offset = qgraph->scheme.activation_signed ? 0 : 1 << (qgraph->scheme.activation_bits - 1);
+
+    return (qd_quant_tensor){
+        .name = quantizer->name,
+        .min = quantizer->min,
+        .max = quantizer->max,
+        .scale = quantizer->params.scale,
+        .zero_point = quantizer->params.range.zero + unsigned_offset,
+        .sqnr_rounding_db = decibels(quantizer, quantizer->noise_rounding),
+        .sqnr_accumulated_db = decibels(quantizer, quantizer->noise_accumulated),
+    };
+}
+
+int qd_qgraph_weight_count(const qd_qgraph *qgraph)
+{
+    return qgraph->conv_count;
+}
+
+const char *qd_qgraph_weight_name(const qd_qgraph *qgraph, int index)
+{
+    return qgraph->convs[index].name;
+}
+
+double qd_qgraph_weight_scale(const qd_qgraph *qgraph, int index, int64_t channel)
+{
+    return qgraph->convs[index].scale[channel];
+}

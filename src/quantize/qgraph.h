@@ -1,0 +1,128 @@
+/*
+ * The inside of a qd_qgraph: a list of steps over values, each with a float, a simulated and an integer way to run.
+ * Seen by quantize/ and its tests only.
+ */
+#ifndef QD_QUANTIZE_QGRAPH_H
+#define QD_QUANTIZE_QGRAPH_H
+
+#include "base/arena.h"
+#include "kernels/int8.h"
+#include "quantize/scheme.h"
+
+/* Room for a module's path, a call number ("#1") and ".sigmoid". */
+#define QD_QUANT_NAME_BYTES (QD_NAME_BYTES + 32)
+
+/* A quantized activation tensor: its range, then its parameters. */
+typedef struct qd_quantizer {
+    char name[QD_QUANT_NAME_BYTES];
+    double min, max; /* calibrated; min > max: nothing seen yet */
+    qd_quant_params params;
+    double signal, noise_rounding, noise_accumulated; /* energies; 0 until measured */
+    bool measured;
+} qd_quantizer;
+
+/* A tensor of the folded network. */
+typedef struct qd_qvalue {
+    qd_dims dims;
+    int quantizer;  /* -1: the logits; a max-pool's output shares its input's */
+    int first_step; /* that writes it */
+    int last_step;  /* that reads it; its memory is free afterwards */
+    int64_t offset; /* first element in the activation memory, for one sample; times the batch for more */
+} qd_qvalue;
+
+/* A convolution or, as a 1x1 convolution of one position, a linear layer. All arrays are owned by the qgraph's arena.
+ */
+typedef struct qd_qconv {
+    char name[QD_NAME_BYTES + 24]; /* of the weight in the state dict: "layer1.0.conv1.weight" */
+    qd_conv2d_config config;
+    bool depthwise;
+    int64_t filter;                           /* weights of one output channel */
+    int64_t depth;                            /* of one row of `packed`: filter, padded */
+    float *weight;                            /* folded; memory order of the layer: OHWI, depthwise HWO */
+    float *bias;                              /* [out_channels], folded */
+    float *scale;                             /* [out_channels] S_w: equal values when per tensor */
+    float *weight_simulated, *bias_simulated; /* quantized and dequantized */
+    int8_t *codes;                            /* in the order of `weight`; up to 8 bits */
+    int32_t *bias_codes;
+    float *multiplier; /* [out_channels] */
+    int16_t *packed;   /* codes as the kernels read them: [out_channels][depth], depthwise [kh][kw][c] */
+} qd_qconv;
+
+enum qd_qstep_kind {
+    QD_QSTEP_CONV,    /* with an optional fused ReLU or ReLU6 */
+    QD_QSTEP_TABLE,   /* an activation standing alone */
+    QD_QSTEP_SILU,    /* two tensors: inner is sigmoid(x), output is the product */
+    QD_QSTEP_ADD,     /* with an optional fused ReLU or ReLU6 */
+    QD_QSTEP_GATE,    /* input0 times input1, one value a channel */
+    QD_QSTEP_MAXPOOL, /* keeps the scale */
+    QD_QSTEP_MEAN     /* over all positions */
+};
+
+typedef struct qd_qstep {
+    enum qd_qstep_kind kind;
+    char name[QD_NAME_BYTES];
+    int input[2]; /* values; -1: none */
+    int output;
+    int inner;                     /* SiLU's sigmoid; -1: none */
+    int conv;                      /* index into convs; -1: none */
+    enum qd_activation activation; /* fused, or the table's */
+    qd_maxpool2d_config pool;
+    float multiplier[2]; /* requantization; a sum has two */
+    int8_t table[256], inner_table[256];
+} qd_qstep;
+
+enum qd_qmode { QD_QMODE_FLOAT, QD_QMODE_SIMULATED, QD_QMODE_INTEGER };
+
+struct qd_qgraph {
+    qd_context *ctx;
+    qd_kernels kernels; /* float32 */
+    qd_int8_kernels int8;
+    qd_quant_scheme scheme;
+    int64_t max_batch;
+    bool finalized;
+    qd_qstep *steps;
+    int step_count;
+    qd_qvalue *values;
+    int value_count;
+    qd_quantizer *quantizers;
+    int quantizer_count;
+    qd_qconv *convs;
+    int conv_count;
+    int input, output;       /* values */
+    int64_t sample_elements; /* of the activation memory, one sample */
+    qd_arena weights;
+    qd_arena activations[3]; /* by mode; the second and third are allocated when first needed */
+    qd_arena workspace;      /* of the float layers: workspace, then what they save */
+    size_t saved_offset;
+    qd_arena scratch;     /* of the integer run, one part a thread */
+    size_t scratch_bytes; /* of one thread */
+};
+
+/* Allocates what `mode` needs, once. Errors: QD_ERR_USAGE (not finalized; integers of more than 8 bits),
+ * QD_ERR_MEMORY. */
+enum qd_status qd_qgraph_prepare(qd_qgraph *q, enum qd_qmode mode);
+
+/* Memory of a value in a mode, [max_batch] samples: float, float, int8_t. */
+void *qd_qgraph_value(const qd_qgraph *q, enum qd_qmode mode, int value);
+
+/* Loads n <= max_batch images into the input value, quantized as the mode wants it. */
+void qd_qgraph_load(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n);
+
+/* Runs one step of n samples. `inner`: integer SiLUs also write their sigmoid, which nothing but a measurement reads.
+ * The last layer writes its logits into the output value, float32 in every mode. */
+enum qd_status qd_qgraph_step(qd_qgraph *q, enum qd_qmode mode, const qd_qstep *step, int64_t n, bool inner);
+
+/* The network's result of the last pass, [n][classes]. */
+void qd_qgraph_result(const qd_qgraph *q, enum qd_qmode mode, int64_t n, float *logits);
+
+/* run_float.c: docs/quantization.md sections 2 and 4. */
+size_t qd_qgraph_float_workspace_bytes(const qd_qgraph *q, size_t *saved_offset);
+void qd_qgraph_load_float(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n);
+enum qd_status qd_qgraph_step_float(qd_qgraph *q, enum qd_qmode mode, const qd_qstep *step, int64_t n);
+
+/* run_integer.c: docs/quantization.md section 3. */
+size_t qd_qgraph_integer_scratch_bytes(const qd_qgraph *q);
+void qd_qgraph_load_integer(qd_qgraph *q, const float *images, int64_t n);
+void qd_qgraph_step_integer(qd_qgraph *q, const qd_qstep *step, int64_t n, bool inner);
+
+#endif

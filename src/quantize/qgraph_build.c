@@ -1,0 +1,360 @@
+#include "quantize/qgraph_build.h"
+
+#include "base/error.h"
+#include "quantize/fold.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+/* |Σ (q_x − Z_x)·q_w| <= filter·255·127 stays below 2^30, and so does the bias. */
+#define MAX_FILTER (1073741824 / (255 * 127))
+
+typedef struct build {
+    qd_qgraph *q;
+    const qd_graph *graph;
+    int *value_of;  /* graph value -> value of q, -1: not yet */
+    bool *absorbed; /* graph node: belongs to an earlier step */
+    int *conv_node; /* conv -> graph node, and its BatchNorm */
+    int *batchnorm_node;
+} build;
+
+/* The only node that reads `value`; -1 when several do or the network returns it. */
+static int sole_consumer(const qd_graph *graph, int value)
+{
+    int found = -1;
+
+    if (value == graph->output)
+        return -1;
+    for (int i = 0; i < graph->node_count; i++)
+        for (int k = 0; k < graph->nodes[i].ops->input_count; k++) {
+            if (graph->nodes[i].input[k] != value)
+                continue;
+            if (found >= 0)
+                return -1;
+            found = i;
+        }
+    return found;
+}
+
+/* That node if it is a `kind`; -1 otherwise. */
+static int follower(const qd_graph *graph, int value, enum qd_layer_kind kind)
+{
+    int node = sole_consumer(graph, value);
+
+    return node >= 0 && graph->nodes[node].kind == kind ? node : -1;
+}
+
+static enum qd_activation activation_of(const qd_node *node)
+{
+    return ((const qd_activation_config *)node->config)->kind;
+}
+
+/*
+ * The key under which the activation log holds this value: the leaf that computes it, or the innermost container that
+ * returns it. The log keeps a module's last call, so earlier calls are numbered.
+ */
+static void value_name(const qd_graph *graph, int value, char name[QD_NAME_BYTES + 16])
+{
+    const qd_node *node = &graph->nodes[graph->values[value].producer];
+    int call = 0, calls = 0;
+
+    for (int i = 0; node->module < 0 && i < graph->call_count; i++) {
+        if (graph->calls[i].value == value && graph->modules[graph->calls[i].module].path[0] != '\0') {
+            snprintf(name, QD_NAME_BYTES + 16, "%s", graph->modules[graph->calls[i].module].path);
+            return;
+        }
+    }
+    for (int i = 0; node->module >= 0 && i < graph->call_count; i++) {
+        calls += graph->calls[i].module == node->module;
+        if (graph->calls[i].module == node->module && graph->calls[i].value == value)
+            call = calls;
+    }
+    if (call < calls)
+        snprintf(name, QD_NAME_BYTES + 16, "%s#%d", node->name, call);
+    else
+        snprintf(name, QD_NAME_BYTES + 16, "%s", node->name);
+}
+
+static int add_quantizer(build *b, const char *name, const char *suffix)
+{
+    qd_quantizer *quantizer = &b->q->quantizers[b->q->quantizer_count];
+
+    *quantizer = (qd_quantizer){.min = 1.0, .max = -1.0};
+    snprintf(quantizer->name, sizeof quantizer->name, "%s%s", name, suffix);
+    return b->q->quantizer_count++;
+}
+
+static int add_value(build *b, qd_dims dims, int quantizer)
+{
+    b->q->values[b->q->value_count] = (qd_qvalue){.dims = dims, .quantizer = quantizer, .last_step = -1};
+    return b->q->value_count++;
+}
+
+static qd_qstep *add_step(build *b, enum qd_qstep_kind kind, const qd_node *node)
+{
+    qd_qstep *step = &b->q->steps[b->q->step_count++];
+
+    *step = (qd_qstep){.kind = kind, .input = {-1, -1}, .output = -1, .inner = -1, .conv = -1};
+    snprintf(step->name, sizeof step->name, "%s", node->name);
+    for (int i = 0; i < node->ops->input_count; i++)
+        step->input[i] = b->value_of[node->input[i]];
+    return step;
+}
+
+/* Ends a step in graph value `value`, which gets a quantizer unless it is the logits. */
+static void finish_step(build *b, qd_qstep *step, int value, bool quantized)
+{
+    char name[QD_NAME_BYTES + 16];
+
+    value_name(b->graph, value, name);
+    int quantizer = quantized ? add_quantizer(b, name, "") : -1;
+    step->output = add_value(b, b->graph->values[value].dims, quantizer);
+    b->value_of[value] = step->output;
+}
+
+/* ReLU and ReLU6 are clamps of codes: they cost nothing after a convolution or sum that nobody else reads. */
+static int absorb_clamp(build *b, qd_qstep *step, int value)
+{
+    int node = follower(b->graph, value, QD_LAYER_activation);
+
+    if (node < 0)
+        return value;
+    enum qd_activation kind = activation_of(&b->graph->nodes[node]);
+    if (kind != QD_ACTIVATION_RELU && kind != QD_ACTIVATION_RELU6)
+        return value;
+    b->absorbed[node] = true;
+    step->activation = kind;
+    return b->graph->nodes[node].output;
+}
+
+static enum qd_status add_conv(build *b, int index)
+{
+    const qd_node *node = &b->graph->nodes[index];
+    qd_qstep *step = add_step(b, QD_QSTEP_CONV, node);
+    int value = node->output;
+    int batchnorm = node->kind == QD_LAYER_conv2d ? follower(b->graph, value, QD_LAYER_batchnorm2d) : -1;
+
+    if (batchnorm >= 0) {
+        b->absorbed[batchnorm] = true;
+        value = b->graph->nodes[batchnorm].output;
+    }
+    value = absorb_clamp(b, step, value);
+    finish_step(b, step, value, value != b->graph->output || step->activation != QD_ACTIVATION_NONE);
+
+    step->conv = b->q->conv_count++;
+    b->conv_node[step->conv] = index;
+    b->batchnorm_node[step->conv] = batchnorm;
+    qd_qconv *conv = &b->q->convs[step->conv];
+    snprintf(conv->name, sizeof conv->name, "%s", b->graph->params[node->param[0]].name);
+    if (node->kind == QD_LAYER_linear) {
+        const qd_linear_config *linear = node->config;
+        conv->config = (qd_conv2d_config){.in_channels = linear->in_features,
+                                          .out_channels = linear->out_features,
+                                          .kernel = 1,
+                                          .stride = 1,
+                                          .groups = 1};
+    } else {
+        conv->config = *(const qd_conv2d_config *)node->config;
+    }
+    conv->config.bias = true; /* folding always makes one */
+    conv->depthwise = b->graph->params[node->param[0]].order == QD_ORDER_HWO;
+    conv->filter = b->graph->params[node->param[0]].count / conv->config.out_channels;
+    conv->depth = (conv->filter + QD_INT8_DEPTH - 1) / QD_INT8_DEPTH * QD_INT8_DEPTH;
+    if (conv->filter > MAX_FILTER)
+        return qd_fail(
+            b->q->ctx, QD_ERR_USAGE,
+            "quantize '%s': expected at most %d weights per output channel so that int32 holds their sum, got "
+            "%lld",
+            node->name, MAX_FILTER, (long long)conv->filter);
+    return QD_OK;
+}
+
+static void add_silu(build *b, const qd_node *node)
+{
+    qd_qstep *step = add_step(b, QD_QSTEP_SILU, node);
+    char name[QD_NAME_BYTES + 16];
+
+    value_name(b->graph, node->output, name);
+    step->activation = QD_ACTIVATION_SILU;
+    step->inner = add_value(b, b->graph->values[node->output].dims, add_quantizer(b, name, ".sigmoid"));
+    finish_step(b, step, node->output, true);
+}
+
+static enum qd_status add_node(build *b, int index)
+{
+    const qd_node *node = &b->graph->nodes[index];
+    qd_qstep *step;
+
+    switch (node->kind) {
+    case QD_LAYER_conv2d:
+    case QD_LAYER_linear:
+        return add_conv(b, index);
+    case QD_LAYER_activation:
+        if (activation_of(node) == QD_ACTIVATION_SILU) {
+            add_silu(b, node);
+            return QD_OK;
+        }
+        step = add_step(b, QD_QSTEP_TABLE, node);
+        step->activation = activation_of(node);
+        finish_step(b, step, node->output, true);
+        return QD_OK;
+    case QD_LAYER_add:
+        step = add_step(b, QD_QSTEP_ADD, node);
+        finish_step(b, step, absorb_clamp(b, step, node->output), true);
+        return QD_OK;
+    case QD_LAYER_channel_multiply:
+        finish_step(b, add_step(b, QD_QSTEP_GATE, node), node->output, true);
+        return QD_OK;
+    case QD_LAYER_global_avgpool:
+        finish_step(b, add_step(b, QD_QSTEP_MEAN, node), node->output, true);
+        return QD_OK;
+    case QD_LAYER_maxpool2d:
+        step = add_step(b, QD_QSTEP_MAXPOOL, node);
+        step->pool = *(const qd_maxpool2d_config *)node->config;
+        step->output = add_value(b, b->graph->values[node->output].dims, b->q->values[step->input[0]].quantizer);
+        b->value_of[node->output] = step->output;
+        return QD_OK;
+    case QD_LAYER_flatten:
+    case QD_LAYER_dropout:
+    case QD_LAYER_stochastic_depth:
+        b->value_of[node->output] = b->value_of[node->input[0]];
+        return QD_OK;
+    default:
+        return qd_fail(
+            b->q->ctx, QD_ERR_USAGE,
+            "quantize %s '%s': expected a layer with a quantized form; a BatchNorm must follow a convolution "
+            "whose output nobody else reads",
+            node->ops->name, node->name);
+    }
+}
+
+/* Whether two values are ever needed at the same time. */
+static bool live_together(const qd_qvalue *a, const qd_qvalue *b)
+{
+    return a->first_step <= b->last_step && b->first_step <= a->last_step;
+}
+
+/*
+ * Elements of one sample. Integers and floats share the plan: the logits, float32 among int8 values, take four times
+ * the room.
+ */
+static int64_t value_room(const qd_qvalue *value)
+{
+    int64_t count = qd_dims_count(&value->dims) * (value->quantizer < 0 ? (int64_t)sizeof(float) : 1);
+
+    return (int64_t)qd_align_bytes((size_t)count);
+}
+
+/* Gives every value a place in the activation memory: the lowest offset where nothing alive at the same time lies. */
+static void place_values(qd_qgraph *q)
+{
+    for (int v = 0; v < q->value_count; v++) {
+        qd_qvalue *value = &q->values[v];
+        bool moved = true;
+        value->offset = 0;
+        while (moved) {
+            moved = false;
+            for (int u = 0; u < v; u++) {
+                const qd_qvalue *other = &q->values[u];
+                if (!live_together(value, other) || value->offset >= other->offset + value_room(other) ||
+                    other->offset >= value->offset + value_room(value))
+                    continue;
+                value->offset = other->offset + value_room(other);
+                moved = true;
+            }
+        }
+        if (value->offset + value_room(value) > q->sample_elements)
+            q->sample_elements = value->offset + value_room(value);
+    }
+}
+
+static void find_lifetimes(qd_qgraph *q)
+{
+    for (int i = 0; i < q->step_count; i++) {
+        const qd_qstep *step = &q->steps[i];
+        q->values[step->output].first_step = i;
+        q->values[step->output].last_step = i;
+        if (step->inner >= 0) {
+            q->values[step->inner].first_step = i;
+            q->values[step->inner].last_step = i;
+        }
+        for (int k = 0; k < 2; k++)
+            if (step->input[k] >= 0)
+                q->values[step->input[k]].last_step = i;
+    }
+    q->values[q->output].last_step = q->step_count; /* read after the last step */
+}
+
+static void *take(qd_qgraph *q, int64_t count, size_t size)
+{
+    return qd_arena_take(&q->weights, (size_t)count * size);
+}
+
+/* Lays out and folds all weights in one arena. */
+static enum qd_status fold_weights(build *b, const qd_state *state)
+{
+    qd_qgraph *q = b->q;
+    size_t bytes = 0;
+
+    for (int i = 0; i < q->conv_count; i++) {
+        const qd_qconv *conv = &q->convs[i];
+        size_t out = (size_t)conv->config.out_channels;
+        size_t weights = out * (size_t)conv->filter, packed = out * (size_t)conv->depth;
+        bytes += 2 * qd_align_bytes(weights * sizeof(float)) + 4 * qd_align_bytes(out * sizeof(float)) +
+                 qd_align_bytes(weights) + qd_align_bytes(out * sizeof(int32_t)) +
+                 qd_align_bytes(packed * sizeof(int16_t));
+    }
+    QD_TRY(qd_arena_create(q->ctx, bytes, "the quantized network's weights", &q->weights));
+    for (int i = 0; i < q->conv_count; i++) {
+        qd_qconv *conv = &q->convs[i];
+        int64_t out = conv->config.out_channels, weights = out * conv->filter;
+        conv->weight = take(q, weights, sizeof(float));
+        conv->weight_simulated = take(q, weights, sizeof(float));
+        conv->bias = take(q, out, sizeof(float));
+        conv->bias_simulated = take(q, out, sizeof(float));
+        conv->scale = take(q, out, sizeof(float));
+        conv->multiplier = take(q, out, sizeof(float));
+        conv->codes = take(q, weights, sizeof(int8_t));
+        conv->bias_codes = take(q, out, sizeof(int32_t));
+        conv->packed = take(q, out * conv->depth, sizeof(int16_t));
+        QD_TRY(qd_fold_batchnorm(q->ctx, b->graph, state, b->conv_node[i], b->batchnorm_node[i], conv->weight,
+                                 conv->bias));
+    }
+    return QD_OK;
+}
+
+enum qd_status qd_qgraph_build(qd_qgraph *q, const qd_graph *graph, const qd_state *state)
+{
+    size_t nodes = (size_t)graph->node_count;
+    enum qd_status status = QD_OK;
+    build b = {.q = q, .graph = graph};
+
+    b.value_of = qd_calloc((size_t)graph->value_count, sizeof *b.value_of);
+    b.absorbed = qd_calloc(nodes, sizeof *b.absorbed);
+    b.conv_node = qd_calloc(nodes, sizeof *b.conv_node);
+    b.batchnorm_node = qd_calloc(nodes, sizeof *b.batchnorm_node);
+    q->steps = qd_calloc(nodes, sizeof *q->steps);
+    q->values = qd_calloc(2 * nodes + 1, sizeof *q->values); /* the input, and two at most for a SiLU */
+    q->quantizers = qd_calloc(2 * nodes + 1, sizeof *q->quantizers);
+    q->convs = qd_calloc(nodes, sizeof *q->convs);
+    if (b.value_of == NULL || b.absorbed == NULL || b.conv_node == NULL || b.batchnorm_node == NULL ||
+        q->steps == NULL || q->values == NULL || q->quantizers == NULL || q->convs == NULL) {
+        status = qd_fail(q->ctx, QD_ERR_MEMORY, "quantize '%s': no memory for the list of its %d nodes",
+                         graph->model_name, graph->node_count);
+        goto fail;
+    }
+    q->input = add_value(&b, graph->input_dims, add_quantizer(&b, "input", ""));
+    b.value_of[graph->input] = q->input;
+    for (int i = 0; i < graph->node_count; i++)
+        if (!b.absorbed[i])
+            QD_TRY_GOTO(add_node(&b, i));
+    q->output = b.value_of[graph->output];
+    find_lifetimes(q);
+    place_values(q);
+    QD_TRY_GOTO(fold_weights(&b, state));
+fail:
+    free(b.value_of);
+    free(b.absorbed);
+    free(b.conv_node);
+    free(b.batchnorm_node);
+    return status;
+}

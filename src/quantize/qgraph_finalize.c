@@ -1,0 +1,169 @@
+/* From calibrated ranges to scales, integer weights, multipliers and tables: docs/quantization.md sections 1 and 3.
+ */
+#include "base/error.h"
+#include "quantize/qgraph.h"
+#include <math.h>
+
+/* Rows (of codes in memory order) belonging to output channel o: index of its k-th weight. */
+static int64_t weight_index(const qd_qconv *conv, int64_t o, int64_t k)
+{
+    return conv->depthwise ? k * conv->config.out_channels + o : o * conv->filter + k;
+}
+
+/* Largest |weight| and |bias| of channels first … end-1. */
+static void peaks(const qd_qconv *conv, int64_t first, int64_t end, double *weight, double *bias)
+{
+    *weight = *bias = 0.0;
+    for (int64_t o = first; o < end; o++) {
+        *bias = fmax(*bias, fabs((double)conv->bias[o]));
+        for (int64_t k = 0; k < conv->filter; k++)
+            *weight = fmax(*weight, fabs((double)conv->weight[weight_index(conv, o, k)]));
+    }
+}
+
+/* Networks that can run in integers have int32 biases; beyond that, biases stay float32: int32 would be too narrow.
+ */
+static bool has_integer_form(const qd_quant_scheme *scheme)
+{
+    return scheme->weight_bits <= 8 && scheme->activation_bits <= 8;
+}
+
+static void choose_weight_scales(const qd_quant_scheme *scheme, qd_qconv *conv, float input_scale)
+{
+    int64_t channels = conv->config.out_channels;
+    int64_t group = scheme->weight_per_channel ? 1 : channels;
+
+    for (int64_t first = 0; first < channels; first += group) {
+        double weight, bias;
+        peaks(conv, first, first + group, &weight, &bias);
+        float scale =
+            qd_quant_weight_scale(scheme->weight_bits, weight, has_integer_form(scheme) ? bias : 0.0, input_scale);
+        for (int64_t o = first; o < first + group; o++)
+            conv->scale[o] = scale;
+    }
+}
+
+/* output_scale 0: logits, whose multiplier is S_x·S_w. */
+static void quantize_conv(const qd_quant_scheme *scheme, qd_qconv *conv, float input_scale, float output_scale)
+{
+    choose_weight_scales(scheme, conv, input_scale);
+    for (int64_t o = 0; o < conv->config.out_channels; o++) {
+        float scale = conv->scale[o];
+        conv->bias_codes[o] = qd_quant_bias_code(conv->bias[o], input_scale, scale);
+        conv->bias_simulated[o] = has_integer_form(scheme)
+                                      ? (float)((double)input_scale * (double)scale * conv->bias_codes[o])
+                                      : conv->bias[o];
+        conv->multiplier[o] = qd_quant_multiplier(input_scale, scale, output_scale > 0.0f ? output_scale : 1.0f);
+        for (int64_t k = 0; k < conv->filter; k++) {
+            int64_t index = weight_index(conv, o, k);
+            int32_t code = qd_quant_weight_code(scheme->weight_bits, conv->weight[index], scale);
+            conv->weight_simulated[index] = qd_dequantize_value(code, scale, 0);
+            if (!has_integer_form(scheme))
+                continue;
+            conv->codes[index] = (int8_t)code;
+            conv->packed[conv->depthwise ? index : o * conv->depth + k] = (int16_t)code;
+        }
+    }
+}
+
+/* The functions of one code. */
+static double activation_value(enum qd_activation kind, double x)
+{
+    switch (kind) {
+    case QD_ACTIVATION_RELU:
+        return fmax(x, 0.0);
+    case QD_ACTIVATION_RELU6:
+        return fmin(fmax(x, 0.0), 6.0);
+    case QD_ACTIVATION_HARDSWISH:
+        return x * fmin(fmax(x + 3.0, 0.0), 6.0) / 6.0;
+    case QD_ACTIVATION_SIGMOID:
+    case QD_ACTIVATION_SILU: /* its inner tensor */
+        return 1.0 / (1.0 + exp(-x));
+    case QD_ACTIVATION_NONE:
+        break;
+    }
+    return x;
+}
+
+static void fill_table(enum qd_activation kind, const qd_quant_params *in, const qd_quant_params *out,
+                       int8_t table[256])
+{
+    const qd_code_range *range = &out->range;
+
+    for (int q = -128; q < 128; q++) {
+        double x = (double)in->scale * (q - in->range.zero);
+        double code = rint(activation_value(kind, x) / out->scale) + range->zero;
+        table[q + 128] = (int8_t)fmin(fmax(code, range->low), range->high);
+    }
+}
+
+static void fill_silu_table(qd_qstep *step, const qd_quant_params *in, const qd_quant_params *inner,
+                            const qd_quant_params *out)
+{
+    float multiplier = qd_quant_multiplier(in->scale, inner->scale, out->scale);
+
+    fill_table(QD_ACTIVATION_SILU, in, inner, step->inner_table);
+    for (int q = -128; q < 128; q++) {
+        int32_t product = (q - in->range.zero) * (step->inner_table[q + 128] - inner->range.zero);
+        step->table[q + 128] = (int8_t)qd_requantize_value(product, multiplier, out->range);
+    }
+}
+
+static const qd_quant_params *params_of(const qd_qgraph *q, int value)
+{
+    int quantizer = value < 0 ? -1 : q->values[value].quantizer;
+
+    return quantizer < 0 ? NULL : &q->quantizers[quantizer].params;
+}
+
+static void finalize_step(qd_qgraph *q, qd_qstep *step)
+{
+    const qd_quant_params *a = params_of(q, step->input[0]), *b = params_of(q, step->input[1]);
+    const qd_quant_params *out = params_of(q, step->output);
+    const qd_dims *in = &q->values[step->input[0]].dims;
+    bool tables = has_integer_form(&q->scheme);
+
+    switch (step->kind) {
+    case QD_QSTEP_CONV:
+        quantize_conv(&q->scheme, &q->convs[step->conv], a->scale, out == NULL ? 0.0f : out->scale);
+        break;
+    case QD_QSTEP_TABLE:
+        if (tables)
+            fill_table(step->activation, a, out, step->table);
+        break;
+    case QD_QSTEP_SILU:
+        if (tables)
+            fill_silu_table(step, a, params_of(q, step->inner), out);
+        break;
+    case QD_QSTEP_ADD:
+        step->multiplier[0] = qd_quant_multiplier(a->scale, 1.0f, out->scale);
+        step->multiplier[1] = qd_quant_multiplier(b->scale, 1.0f, out->scale);
+        break;
+    case QD_QSTEP_GATE:
+        step->multiplier[0] = qd_quant_multiplier(a->scale, b->scale, out->scale);
+        break;
+    case QD_QSTEP_MEAN:
+        step->multiplier[0] = qd_quant_multiplier(a->scale, 1.0f, out->scale * (float)(in->h * in->w));
+        break;
+    case QD_QSTEP_MAXPOOL:
+        break;
+    }
+}
+
+enum qd_status qd_qgraph_finalize(qd_qgraph *qgraph)
+{
+    for (int i = 0; i < qgraph->quantizer_count; i++) {
+        qd_quantizer *quantizer = &qgraph->quantizers[i];
+        if (quantizer->min > quantizer->max)
+            return qd_fail(qgraph->ctx, QD_ERR_USAGE,
+                           "quantize: tensor '%s' has no range; calibrate with at least one image first",
+                           quantizer->name);
+        quantizer->params = qd_quant_activation_params(&qgraph->scheme, quantizer->min, quantizer->max);
+        quantizer->signal = quantizer->noise_rounding = quantizer->noise_accumulated = 0.0;
+        quantizer->measured = false; /* with other parameters */
+    }
+    for (int i = 0; i < qgraph->step_count; i++)
+        finalize_step(qgraph, &qgraph->steps[i]);
+    qgraph->finalized = true;
+    return QD_OK;
+}
