@@ -6,28 +6,30 @@
 #include <stdio.h>
 #include <string.h>
 
-static void set_error(qd_context *ctx, const char *raw)
+/* `reason` (NULL: none) follows after a colon and is never cut: it matters more than the end of an overlong path. */
+static void set_error(qd_context *ctx, const char *raw, const char *reason)
 {
-    /* Escaped before the lock is taken: `raw` may quote the error it replaces. */
+    /* Written before the lock is taken: `raw` may quote the error it replaces. */
     char text[QD_ERROR_BYTES];
-    qd_text_escape(raw, text, sizeof(text));
+    const size_t reserved = reason ? 2 + strlen(reason) : 0;
+    qd_text_escape(raw, text, sizeof(text) - reserved);
+    if (reason) {
+        strcat(text, ": ");
+        strcat(text, reason);
+    }
     pthread_mutex_lock(&ctx->error_mutex);
     memcpy(ctx->error, text, strlen(text) + 1);
     pthread_mutex_unlock(&ctx->error_mutex);
 }
 
 /* vsnprintf() that leaves a text behind whatever happens. */
-static size_t format_text(char *buffer, size_t bytes, const char *format, va_list arguments)
+static void format_text(char *buffer, size_t bytes, const char *format, va_list arguments)
     __attribute__((format(printf, 3, 0)));
 
-static size_t format_text(char *buffer, size_t bytes, const char *format, va_list arguments)
+static void format_text(char *buffer, size_t bytes, const char *format, va_list arguments)
 {
-    int length = vsnprintf(buffer, bytes, format, arguments);
-    if (length < 0) {
+    if (vsnprintf(buffer, bytes, format, arguments) < 0)
         snprintf(buffer, bytes, "%s", format);
-        length = (int)strlen(buffer);
-    }
-    return (size_t)length < bytes ? (size_t)length : bytes - 1;
 }
 
 enum qd_status qd_fail(qd_context *ctx, enum qd_status status, const char *format, ...)
@@ -40,7 +42,7 @@ enum qd_status qd_fail(qd_context *ctx, enum qd_status status, const char *forma
     va_start(arguments, format);
     format_text(raw, sizeof(raw), format, arguments);
     va_end(arguments);
-    set_error(ctx, raw);
+    set_error(ctx, raw, NULL);
     return status;
 }
 
@@ -48,18 +50,14 @@ enum qd_status qd_fail_errno(qd_context *ctx, int errno_value, const char *forma
 {
     if (!ctx)
         return QD_ERR_IO;
-    char reason[128];
-    /* The GNU strerror_r() returns the text, which need not be in `reason`. */
-    const char *reason_text = strerror_r(errno_value, reason, sizeof(reason));
     char raw[QD_ERROR_BYTES + 1];
     va_list arguments;
     va_start(arguments, format);
-    /* The reason matters more than the end of an overlong path. */
-    size_t room = sizeof(raw) - 2 - strlen(reason_text);
-    size_t length = format_text(raw, room, format, arguments);
+    format_text(raw, sizeof(raw), format, arguments);
     va_end(arguments);
-    snprintf(raw + length, sizeof(raw) - length, ": %s", reason_text);
-    set_error(ctx, raw);
+    char reason[128];
+    /* The GNU strerror_r() returns the text, which need not be in `reason`. */
+    set_error(ctx, raw, strerror_r(errno_value, reason, sizeof(reason)));
     return QD_ERR_IO;
 }
 
