@@ -18,10 +18,10 @@ enum qd_log_level { QD_LOG_DEBUG, QD_LOG_INFO, QD_LOG_WARNING };
 typedef void qd_log_fn(void *user, enum qd_log_level level, const char *line);
 
 typedef struct qd_context_config {
-    int threads;         /* compute threads; 0: as many as the process may use */
-    bool limit_isa;      /* true: use no instruction set above max_isa */
+    int threads;    /* compute threads; 0: as many as the process may use */
+    bool limit_isa; /* true: use no instruction set above max_isa */
     enum qd_isa max_isa;
-    qd_log_fn *log;      /* NULL: silent */
+    qd_log_fn *log; /* NULL: silent */
     void *log_user;
 } qd_context_config;
 
@@ -42,8 +42,8 @@ const char *qd_context_error(const qd_context *ctx);
 /* Compute threads in use, at least 1. */
 int qd_context_threads(const qd_context *ctx);
 
-/* Changes the number of compute threads, 1 or more: an experiment's file is read after its context was made. Not while
- * another thread works with the context. Results do not depend on it. Errors: QD_ERR_USAGE. */
+/* Changes the number of compute threads, 1 or more: an experiment's file is read after its context was made. Not
+ * while another thread works with the context. Results do not depend on it. Errors: QD_ERR_USAGE. */
 enum qd_status qd_context_set_threads(qd_context *ctx, int threads);
 
 /* Best instruction set that may be used: what the processor and OS offer, masked by the configuration. */

@@ -13,8 +13,8 @@
 /* Plain data: copy it to save a state, compare it with qd_rng_equal(). */
 typedef struct qd_rng {
     uint32_t state[QD_MT19937_WORDS];
-    uint32_t next;             /* index of the next word, QD_MT19937_WORDS when a twist is due */
-    bool has_cached_normal;    /* second value of the last pair of small normal draws */
+    uint32_t next;          /* index of the next word, QD_MT19937_WORDS when a twist is due */
+    bool has_cached_normal; /* second value of the last pair of small normal draws */
     double cached_normal;
 } qd_rng;
 

@@ -18,19 +18,19 @@ enum qd_status {
 const char *qd_status_name(enum qd_status status);
 
 /* Forwards a failure to the caller; only for functions without anything to free. */
-#define QD_TRY(expression)                         \
-    do {                                           \
-        enum qd_status qd_try_status_ = (expression); \
-        if (qd_try_status_ != QD_OK)               \
-            return qd_try_status_;                 \
+#define QD_TRY(expression)                                                                                           \
+    do {                                                                                                             \
+        enum qd_status qd_try_status_ = (expression);                                                                \
+        if (qd_try_status_ != QD_OK)                                                                                 \
+            return qd_try_status_;                                                                                   \
     } while (0)
 
 /* The same for functions that own something: jumps to the one `fail:` label with `status` set. */
-#define QD_TRY_GOTO(expression)        \
-    do {                               \
-        status = (expression);         \
-        if (status != QD_OK)           \
-            goto fail;                 \
+#define QD_TRY_GOTO(expression)                                                                                      \
+    do {                                                                                                             \
+        status = (expression);                                                                                       \
+        if (status != QD_OK)                                                                                         \
+            goto fail;                                                                                               \
     } while (0)
 
 #endif

@@ -14,7 +14,7 @@ typedef struct qd_tensor {
     int64_t shape[QD_MAX_RANK];  /* logical order: N, C, H, W or O, I, H, W */
     int64_t stride[QD_MAX_RANK]; /* in elements */
     void *data;
-    const char *name;            /* borrowed; may be NULL */
+    const char *name; /* borrowed; may be NULL */
 } qd_tensor;
 
 /* Bytes of one element; name as in "float32". */
@@ -42,7 +42,6 @@ typedef struct qd_tensor_difference {
 
 /* Compares two tensors of equal shape, float32 or float64. A NaN on one side only counts as infinite.
  * Errors: QD_ERR_SHAPE. */
-enum qd_status qd_tensor_compare(qd_context *ctx, const qd_tensor *a, const qd_tensor *b,
-                                 qd_tensor_difference *out);
+enum qd_status qd_tensor_compare(qd_context *ctx, const qd_tensor *a, const qd_tensor *b, qd_tensor_difference *out);
 
 #endif

@@ -3,6 +3,9 @@
 #include "base/error.h"
 #include <stdlib.h>
 
+/* Pointers into anything larger could not be subtracted. */
+#define LARGEST_BLOCK ((size_t)PTRDIFF_MAX)
+
 size_t qd_align_bytes(size_t bytes)
 {
     return (bytes + (QD_ALIGNMENT - 1)) & ~(size_t)(QD_ALIGNMENT - 1);
@@ -12,7 +15,7 @@ enum qd_status qd_arena_create(qd_context *ctx, size_t size_bytes, const char *p
 {
     /* calloc() and not aligned_alloc() with memset(): large blocks come from the kernel already zeroed, and pages
      * nobody touches cost no memory. The byte before the block says how far behind calloc()'s pointer it begins. */
-    unsigned char *base = size_bytes <= SIZE_MAX - QD_ALIGNMENT ? calloc(1, size_bytes + QD_ALIGNMENT) : NULL;
+    unsigned char *base = size_bytes <= LARGEST_BLOCK - QD_ALIGNMENT ? calloc(1, size_bytes + QD_ALIGNMENT) : NULL;
     if (!base)
         return qd_fail(ctx, QD_ERR_MEMORY,
                        "allocating %zu bytes for %s: memory is short; use a smaller batch or image, or close other "
@@ -46,6 +49,8 @@ void *qd_arena_take(qd_arena *arena, size_t bytes)
 
 void *qd_calloc(size_t count, size_t size)
 {
-    /* calloc() checks count*size itself; it may return NULL for no bytes. */
-    return calloc(count > 0 ? count : 1, size > 0 ? size : 1);
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > LARGEST_BLOCK)
+        return NULL;
+    return calloc(1, bytes > 0 ? bytes : 1); /* calloc() may return NULL for no bytes */
 }

@@ -27,7 +27,8 @@ void qd_arena_destroy(qd_arena *arena);
 /* Takes the next `bytes`, aligned; NULL when the arena is exhausted. */
 void *qd_arena_take(qd_arena *arena, size_t bytes);
 
-/* Checked allocation of count*size zeroed bytes with overflow check; NULL on failure and on count 0 a valid pointer. */
+/* Checked allocation of count*size zeroed bytes with overflow check; NULL on failure and on count 0 a valid pointer.
+ */
 void *qd_calloc(size_t count, size_t size);
 
 #endif

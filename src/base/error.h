@@ -17,7 +17,6 @@ enum qd_status qd_fail_errno(qd_context *ctx, int errno_value, const char *forma
     __attribute__((format(printf, 3, 4)));
 
 /* Logs one line. Thread-safe. */
-void qd_log(qd_context *ctx, enum qd_log_level level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void qd_log(qd_context *ctx, enum qd_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -23,8 +23,8 @@ char *qd_json_print_line(const cJSON *json);
 /* Writes qd_json_print() and a newline atomically. */
 enum qd_status qd_json_write(qd_context *ctx, const char *path, const cJSON *json);
 
-/* Numbers made here or read from a file are cJSON_IsNumber() and keep their text in valuestring: replace such a node, do
- * not change its value. */
+/* Numbers made here or read from a file are cJSON_IsNumber() and keep their text in valuestring: replace such a node,
+ * do not change its value. */
 
 /* A number that prints like Python's float (with ".0" when whole); NaN and infinities become null. */
 cJSON *qd_json_double(double value);

@@ -306,7 +306,7 @@ Test(arena, impossible_sizes_are_refused)
 {
     qd_context *ctx = test_context_create(1);
     qd_arena arena = {0};
-    static const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 63, SIZE_MAX - 64, SIZE_MAX / 2};
+    static const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 63, SIZE_MAX / 2, SIZE_MAX / 2 - 63};
     for (size_t i = 0; i < 4; i++) {
         TEST_FAILS(ctx, qd_arena_create(ctx, sizes[i], "the gradients", &arena), QD_ERR_MEMORY, "for the gradients");
         cr_expect_null(arena.data);
