@@ -11,27 +11,27 @@
 
 typedef struct qd_value {
     qd_dims dims;
-    int producer;       /* node, -1 for the graph's input */
+    int producer; /* node, -1 for the graph's input */
     int consumer_count;
 } qd_value;
 
 typedef struct qd_node {
     enum qd_layer_kind kind;
     const qd_layer_ops *ops;
-    void *config;                 /* owned by the graph */
-    char name[QD_NAME_BYTES];     /* module path; for functional ops ("add", "flatten") the parent's path + ".add" */
-    int module;                   /* -1: a functional operation, no module */
+    void *config;             /* owned by the graph */
+    char name[QD_NAME_BYTES]; /* module path; for functional ops ("add", "flatten") the parent's path + ".add" */
+    int module;               /* -1: a functional operation, no module */
     int input[QD_MAX_INPUTS];
     int output;
-    int param[QD_MAX_PARAMS];     /* indexes into params, -1: none */
-    int buffer[QD_MAX_BUFFERS];   /* indexes into buffers */
-    int batches_tracked;          /* index into the state's counters, -1: none */
+    int param[QD_MAX_PARAMS];   /* indexes into params, -1: none */
+    int buffer[QD_MAX_BUFFERS]; /* indexes into buffers */
+    int batches_tracked;        /* index into the state's counters, -1: none */
 } qd_node;
 
 typedef struct qd_module {
-    char path[QD_NAME_BYTES];     /* "layer1.0.conv1"; "" is the root */
-    const char *class_name;       /* "Conv2d", static */
-    int parent;                   /* -1 for the root */
+    char path[QD_NAME_BYTES]; /* "layer1.0.conv1"; "" is the root */
+    const char *class_name;   /* "Conv2d", static */
+    int parent;               /* -1 for the root */
 } qd_module;
 
 /* One completed call of a module, in order of completion: what a forward hook sees. */
@@ -71,7 +71,7 @@ typedef struct qd_graph {
     qd_param *buffers;
     int buffer_count;
     int batches_tracked_count;
-    int64_t param_elements;  /* of the parameter block, padding included */
+    int64_t param_elements; /* of the parameter block, padding included */
     int64_t buffer_elements;
 } qd_graph;
 
@@ -79,8 +79,9 @@ typedef struct qd_graph {
 
 typedef struct qd_builder qd_builder;
 
-/* Starts a graph with one input; class_name (static) is the root module's. The builder keeps the first error; every later call is then a no-op, and
- * qd_builder_finish() reports it, so a model reads without error checks. Errors: QD_ERR_MEMORY. */
+/* Starts a graph with one input; class_name (static) is the root module's. The builder keeps the first error; every
+ * later call is then a no-op, and qd_builder_finish() reports it, so a model reads without error checks. Errors:
+ * QD_ERR_MEMORY. */
 enum qd_status qd_builder_create(qd_context *ctx, const char *model_name, const char *class_name, qd_dims input,
                                  qd_builder **out);
 void qd_builder_destroy(qd_builder *builder);
@@ -98,15 +99,15 @@ int qd_builder_call(qd_builder *builder, const char *name, const char *class_nam
                     const void *config, int input0, int input1);
 
 /* A functional operation (no module, no hook): residual sums, flatten, the squeeze-excite product. */
-int qd_builder_apply(qd_builder *builder, const char *name, enum qd_layer_kind kind, const void *config,
-                     int input0, int input1);
+int qd_builder_apply(qd_builder *builder, const char *name, enum qd_layer_kind kind, const void *config, int input0,
+                     int input1);
 
 /* Registers a module at this place of PyTorch's tree, whether it is called later, in another order, or never
  * (counted, not hooked). */
 void qd_builder_register(qd_builder *builder, const char *name, const char *class_name);
 
-/* Closes the root with the output value and hands the graph over: the caller frees it with qd_graph_destroy(), and the
- * builder, good for nothing else now, with qd_builder_destroy(). Errors: the first of the building, such as
+/* Closes the root with the output value and hands the graph over: the caller frees it with qd_graph_destroy(), and
+ * the builder, good for nothing else now, with qd_builder_destroy(). Errors: the first of the building, such as
  * QD_ERR_SHAPE of a layer, QD_ERR_MEMORY, QD_ERR_INTERNAL (a container left open, a name too long). */
 enum qd_status qd_builder_finish(qd_builder *builder, int output_value, qd_graph **out);
 

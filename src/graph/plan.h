@@ -18,12 +18,14 @@ typedef struct qd_plan_config {
 } qd_plan_config;
 
 /* The three plans of the house. */
-#define QD_PLAN_TRAINING(batch) ((qd_plan_config){.max_batch = (batch), .training = true, .backward = true, .fuse = true})
+#define QD_PLAN_TRAINING(batch)                                                                                      \
+    ((qd_plan_config){.max_batch = (batch), .training = true, .backward = true, .fuse = true})
 #define QD_PLAN_OBSERVING(batch) ((qd_plan_config){.max_batch = (batch)})
 #define QD_PLAN_INFERENCE(batch) ((qd_plan_config){.max_batch = (batch), .fuse = true})
 
 /* Called after each node has run with a view of its output (valid during the call only); `node` indexes
- * graph->nodes (a fused BatchNorm reports once, as the activation's node). A status other than QD_OK ends the pass. */
+ * graph->nodes (a fused BatchNorm reports once, as the activation's node). A status other than QD_OK ends the pass.
+ */
 typedef enum qd_status qd_plan_observer(void *user, int node, const qd_tensor *value);
 
 /* Bytes the plan will allocate, without allocating. Errors: as qd_plan_create(). */
@@ -31,14 +33,15 @@ enum qd_status qd_plan_bytes(qd_context *ctx, const qd_graph *graph, enum qd_dty
                              const qd_plan_config *config, size_t *bytes);
 
 /* Errors: QD_ERR_MEMORY; QD_ERR_USAGE (max_batch < 1, backward without gradients in the state). */
-enum qd_status qd_plan_create(qd_context *ctx, const qd_graph *graph, qd_state *state,
-                              const qd_plan_config *config, qd_plan **out);
+enum qd_status qd_plan_create(qd_context *ctx, const qd_graph *graph, qd_state *state, const qd_plan_config *config,
+                              qd_plan **out);
 void qd_plan_destroy(qd_plan *plan);
 
 /*
  * Runs n <= max_batch samples. x: NHWC of the state's dtype, unchanged until the backward pass is over. draws: needed
- * in training when the graph has random layers. observer may be NULL. logits (may be NULL): view [n][classes] into the
- * plan, valid until the next pass. Errors: QD_ERR_USAGE (n, missing draws), QD_ERR_SHAPE (a layer, named), the observer's.
+ * in training when the graph has random layers. observer may be NULL. logits (may be NULL): view [n][classes] into
+ * the plan, valid until the next pass. Errors: QD_ERR_USAGE (n, missing draws), QD_ERR_SHAPE (a layer, named), the
+ * observer's.
  */
 enum qd_status qd_plan_forward(qd_plan *plan, const void *x, int64_t n, const qd_draws *draws,
                                qd_plan_observer *observer, void *user, qd_tensor *logits);

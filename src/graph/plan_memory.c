@@ -45,13 +45,13 @@ static size_t best_fit(const qd_block_life *block, qd_block_life *const *placed,
 enum qd_status qd_plan_memory_place(qd_context *ctx, qd_block_life *blocks, int count, size_t *arena_bytes)
 {
     /* One half holds the order of placing, the other what is placed, sorted by offset. */
-    qd_block_life **order = qd_calloc(2 * (size_t)count, sizeof *order);
+    qd_block_life **order = qd_calloc(2 * (size_t)count, sizeof(qd_block_life *));
     if (!order)
         return qd_fail(ctx, QD_ERR_MEMORY, "plan: no memory to place %d blocks", count);
     qd_block_life **placed = order + count;
     for (int i = 0; i < count; i++)
         order[i] = &blocks[i];
-    qsort(order, (size_t)count, sizeof *order, by_falling_size);
+    qsort(order, (size_t)count, sizeof(qd_block_life *), by_falling_size);
 
     size_t total = 0;
     for (int i = 0; i < count; i++) {

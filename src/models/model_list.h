@@ -2,8 +2,8 @@
 #ifndef QD_MODELS_MODEL_LIST_H
 #define QD_MODELS_MODEL_LIST_H
 
-#define QD_MODEL_LIST(X) \
-    X(resnet18)          \
+#define QD_MODEL_LIST(X)                                                                                             \
+    X(resnet18)                                                                                                      \
     X(efficientnet_b0)
 
 #endif

@@ -21,8 +21,8 @@ typedef struct qd_model_config {
 } qd_model_config;
 
 typedef struct qd_model_info {
-    const char *name;         /* "resnet18": configuration, file names */
-    const char *display_name; /* "ResNet18": model_name in results */
+    const char *name;              /* "resnet18": configuration, file names */
+    const char *display_name;      /* "ResNet18": model_name in results */
     const char *block_prefixes[4]; /* NULL-terminated; modules logged by default */
     enum qd_status (*build)(qd_context *ctx, const qd_model_config *config, qd_graph **out);
     /* Draws every initial value as torchvision's constructor does, replaced heads included. */
