@@ -20,8 +20,8 @@ static void QD_NAME(cross_entropy)(const QD_REAL *logits, const int64_t *labels,
         *correct += best == labels[i];
 
         const QD_REAL largest = z[best];
-        QD_REAL sum = 0;
-        for (int64_t c = 0; c < classes; c++)
+        QD_REAL sum = QD_EXP(z[0] - largest);
+        for (int64_t c = 1; c < classes; c++)
             sum += QD_EXP(z[c] - largest);
         const QD_REAL log_sum = QD_LOG(sum);
         *loss_sum -= (double)((z[labels[i]] - largest) - log_sum);

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const int64_t channel_counts[] = {1, 3, 4, 5, 8, 16, 17, 24, 63, 64, 65, 130};
+static const int64_t channel_counts[] = {1, 3, 4, 5, 8, 16, 17, 24, 63, 64, 65, 130, 513};
 static const int64_t row_counts[] = {1, 2, 3, 4, 5, 6, 7, 50};
 #define CHANNEL_COUNTS ((int)(sizeof channel_counts / sizeof channel_counts[0]))
 #define ROW_COUNTS     ((int)(sizeof row_counts / sizeof row_counts[0]))

@@ -2,6 +2,7 @@
 #ifndef QD_KERNELS_REF_EXP_F32_H
 #define QD_KERNELS_REF_EXP_F32_H
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -20,9 +21,11 @@ static inline float qd_f32_from_bits(uint32_t bits)
  */
 static inline float qd_exp_f32(float x)
 {
-    /* Beyond these limits the result is +inf and 0; written so that a NaN stays a NaN. */
-    x = 89.0f < x ? 89.0f : x;
-    x = -104.0f > x ? -104.0f : x;
+    /* Beyond ±104 the result is +inf or 0 whatever the argument. One comparison for both sides, written so that a NaN
+     * stays a NaN: two of them in a row make gcc split the loop's body into paths. */
+    float magnitude = fabsf(x);
+    magnitude = 104.0f < magnitude ? 104.0f : magnitude;
+    x = copysignf(magnitude, x);
     /* Adding 1.5·2^23 rounds to an integer, which then stands in the low bits of the sum. */
     const float shifter = 0x1.8p23f;
     const float shifted = x * 0x1.715476p0f + shifter;
@@ -36,7 +39,8 @@ static inline float qd_exp_f32(float x)
     q = q * r + 0x1.55549p-3f;
     q = q * r + 0x1.fffffcp-2f;
     const float exp_r = 1.0f + (r + r * r * q);
-    /* 2^n as a product of two normal numbers: n reaches from -150 (subnormal results) to 128 (overflow). */
+    /* 2^n as a product of two normal numbers: n reaches from -150 (subnormal results) to 150
+     * (overflow). */
     uint32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
     const uint32_t biased = bits - 0x4B400000u + 256u; /* n + 256 */

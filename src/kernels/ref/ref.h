@@ -8,8 +8,8 @@
 
 #include "kernels/kernels.h"
 
-#define QD_REF_DECLARE(name, parameters)     \
-    void qd_f32_##name##__ref parameters;    \
+#define QD_REF_DECLARE(name, parameters)                                                                             \
+    void qd_f32_##name##__ref parameters;                                                                            \
     void qd_f64_##name##__ref parameters;
 QD_REFERENCE_KERNEL_LIST(QD_REF_DECLARE)
 #undef QD_REF_DECLARE
