@@ -27,13 +27,11 @@ typedef struct qd_dataset_item {
  * Errors: QD_ERR_INPUT (missing or empty folder, no class, a class without images, an unreadable file under
  * QD_BAD_IMAGE_ERROR), QD_ERR_IO, QD_ERR_MEMORY. Immutable afterwards, may be shared by threads.
  */
-enum qd_status qd_dataset_open(qd_context *ctx, const char *folder, enum qd_on_bad_image on_bad,
-                               qd_dataset **out);
+enum qd_status qd_dataset_open(qd_context *ctx, const char *folder, enum qd_on_bad_image on_bad, qd_dataset **out);
 void qd_dataset_destroy(qd_dataset *dataset);
 
 /* Errors: QD_ERR_INPUT, naming missing and extra classes of `validation` against `training`. */
-enum qd_status qd_dataset_check_classes(qd_context *ctx, const qd_dataset *training,
-                                        const qd_dataset *validation);
+enum qd_status qd_dataset_check_classes(qd_context *ctx, const qd_dataset *training, const qd_dataset *validation);
 
 const char *qd_dataset_folder(const qd_dataset *dataset);
 int64_t qd_dataset_count(const qd_dataset *dataset);
@@ -55,8 +53,9 @@ typedef struct qd_image {
     uint8_t *rgb;
 } qd_image;
 
-/* Errors: QD_ERR_INPUT (no image, truncated, zero bytes, CMYK, too large: more than 178,956,970 pixels, Pillow's
- * bomb limit), QD_ERR_IO. Thread-safe. */
+/* JPEG and PNG of every kind, CMYK and 16-bit ones as Pillow converts them. Errors: QD_ERR_INPUT (no image, another
+ * format, truncated, zero bytes, too large: more than 178,956,970 pixels, Pillow's bomb limit), QD_ERR_IO,
+ * QD_ERR_MEMORY. Thread-safe. */
 enum qd_status qd_image_read(qd_context *ctx, const char *path, qd_image *out);
 void qd_image_free(qd_image *image);
 
@@ -67,7 +66,8 @@ enum qd_status qd_image_resize(qd_context *ctx, const qd_image *in, int32_t widt
 
 /*
  * The validation transform: shorter side to round(size·256/224) as torchvision's Resize, centre crop to size,
- * to float, normalised with ImageNet's mean and std. out: float32 [size][size][3].
+ * to float, normalised with ImageNet's mean and std. out: float32 [size][size][3]. Errors: QD_ERR_MEMORY,
+ * QD_ERR_SHAPE (size out of range, or an image too narrow for its length).
  */
 enum qd_status qd_image_eval_transform(qd_context *ctx, const qd_image *in, int32_t size, float *out);
 
@@ -79,7 +79,7 @@ typedef struct qd_loader_config {
     const qd_dataset *dataset; /* borrowed */
     int64_t batch_size;
     int32_t image_size;
-    bool training;   /* shuffle, RandomResizedCrop, flip; false: files in order, validation transform */
+    bool training; /* shuffle, RandomResizedCrop, flip; false: files in order, validation transform */
     bool drop_last;
     int64_t draw_words_per_sample; /* words of the generator that a sample's forward pass takes between batches */
     int loader_threads;            /* decoding threads, at least 1 */
