@@ -11,6 +11,9 @@
 /* The work is cut into at most this many blocks, whatever the number of threads: the same sums in the same order. */
 #define MAX_BLOCKS 256
 
+/* Below this, about 50 microseconds of work, waking other threads costs more than they save. */
+#define PARALLEL_COUNT 65536
+
 typedef struct moments {
     int64_t count;
     double min, max, mean;
@@ -139,7 +142,7 @@ void qd_stats_compute(const qd_tensor *tensor, int threads, qd_stats *out)
     int64_t block = CHUNK * ((chunks + MAX_BLOCKS - 1) / MAX_BLOCKS);
     int64_t block_count = block > 0 ? (count + block - 1) / block : 0;
     moments parts[MAX_BLOCKS];
-#pragma omp parallel for schedule(static) num_threads(threads)
+#pragma omp parallel for schedule(static) num_threads(threads) if (count >= PARALLEL_COUNT)
     for (int64_t b = 0; b < block_count; b++) {
         int64_t last = (b + 1) * block < count ? (b + 1) * block : count;
         parts[b] = block_moments(tensor, b * block, last);
