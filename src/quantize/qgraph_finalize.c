@@ -13,12 +13,18 @@ static int64_t weight_index(const qd_qconv *conv, int64_t o, int64_t k)
 /* Largest |weight| and |bias| of channels first … end-1. */
 static void peaks(const qd_qconv *conv, int64_t first, int64_t end, double *weight, double *bias)
 {
-    *weight = *bias = 0.0;
+    double widest_weight = 0.0, widest_bias = 0.0;
+
     for (int64_t o = first; o < end; o++) {
-        *bias = fmax(*bias, fabs((double)conv->bias[o]));
-        for (int64_t k = 0; k < conv->filter; k++)
-            *weight = fmax(*weight, fabs((double)conv->weight[weight_index(conv, o, k)]));
+        widest_bias = fmax(widest_bias, fabs((double)conv->bias[o]));
+        for (int64_t k = 0; k < conv->filter; k++) {
+            double w = fabs((double)conv->weight[weight_index(conv, o, k)]);
+            /* No fmax(): gcc 12 for aarch64 fails to compile this loop with it at -O3. */
+            widest_weight = w > widest_weight ? w : widest_weight;
+        }
     }
+    *weight = widest_weight;
+    *bias = widest_bias;
 }
 
 /* Networks that can run in integers have int32 biases; beyond that, biases stay float32: int32 would be too narrow.
