@@ -116,7 +116,8 @@ static enum qd_status read_bytes(const char *path, size_t limit, file_bytes *out
     enum qd_status status = QD_OK;
     if (!data) {
         close(descriptor);
-        return qd_image_set_fault(fault, QD_ERR_MEMORY, path, "memory is short for %zu bytes", wanted);
+        qd_image_set_fault(fault, QD_ERR_MEMORY, path, "memory is short for %zu bytes", wanted);
+        return QD_ERR_MEMORY;
     }
     while (status == QD_OK && used < wanted) {
         ssize_t got = read(descriptor, data + used, wanted - used);
