@@ -88,24 +88,27 @@ fail:
     return status;
 }
 
-/* A rename survives a power failure only once its folder is on disk. */
-static enum qd_status sync_folder_of(qd_context *ctx, const char *path)
+/* A rename survives a power failure only once its folder is on disk. Needs no memory, because the file is already in
+ * place: the temporary name has done its work and becomes the folder's. */
+static enum qd_status sync_folder(qd_atomic_file *file)
 {
-    const char *slash = strrchr(path, '/');
-    char *folder = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
-    if (!folder)
-        return qd_fail(ctx, QD_ERR_MEMORY, "writing '%s': memory is short", path);
+    char *slash = strrchr(file->temporary_path, '/');
+    const char *folder = ".";
+    if (slash) {
+        slash[slash == file->temporary_path] = '\0';
+        folder = file->temporary_path;
+    }
     enum qd_status status = QD_OK;
     int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* A folder that may be written but not read cannot be opened, and some file systems have no fsync() of folders
      * (EINVAL, ENOTSUP): then the rename is as durable as that system makes it. */
     if (descriptor >= 0) {
         if (fsync(descriptor) != 0 && errno != EINVAL && errno != ENOTSUP && errno != EROFS)
-            status = qd_fail_errno(ctx, errno,
-                                   "writing '%s': the file is in place, but its folder could not be synced", path);
+            status =
+                qd_fail_errno(file->ctx, errno,
+                              "writing '%s': the file is in place, but its folder could not be synced", file->path);
         close(descriptor);
     }
-    free(folder);
     return status;
 }
 
@@ -130,7 +133,7 @@ enum qd_status qd_atomic_commit(qd_atomic_file *file)
     }
     /* All bytes are on disk: closing only ends the lock, which must outlive the rename. */
     fclose(file->stream);
-    status = sync_folder_of(ctx, file->path);
+    status = sync_folder(file);
     free(file->path);
     free(file->temporary_path);
     *file = (qd_atomic_file){0};

@@ -12,8 +12,11 @@ typedef struct qd_atomic_file {
     qd_context *ctx;
 } qd_atomic_file;
 
+/* Opens "<path>.tmp", locked: a second writer of the same path is refused, the left-over of a killed one taken over.
+ * Errors: QD_ERR_IO, QD_ERR_MEMORY. */
 enum qd_status qd_atomic_open(qd_context *ctx, const char *path, qd_atomic_file *file);
-/* Flushes, fsyncs, renames, fsyncs the folder. On failure the temporary file is removed and the old one stays. */
+/* Flushes, fsyncs, renames, fsyncs the folder. On failure the temporary file is removed and the old one stays; only
+ * when the folder's fsync fails, which the sentence says, is the new one in place already. */
 enum qd_status qd_atomic_commit(qd_atomic_file *file);
 /* Removes the temporary file; harmless after a commit and on a zeroed struct. */
 void qd_atomic_abort(qd_atomic_file *file);
