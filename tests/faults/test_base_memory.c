@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "failing_memory.h"
 #include "formats/safetensors.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Convolutions: every way a pass can be cut (see conv_dense.c) has a case that is large enough to take it. */
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/gradcheck.h"
 
 #define CONV(in_, out_, kernel_, stride_, padding_, groups_, bias_)                                                  \

@@ -1,4 +1,4 @@
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/gradcheck.h"
 
 #define CASE(label, n_, in_, out_)                                                                                   \

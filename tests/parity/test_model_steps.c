@@ -5,7 +5,7 @@
  */
 #include "graph/plan.h"
 #include "nn/loss.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include "support/model_rules.h"
 

@@ -7,7 +7,7 @@
 
 #include "graph/plan.h"
 #include "quantize/quantize.h"
-#include "support/context.h"
+#include "support/test_context.h"
 
 typedef struct quant_network {
     qd_context *ctx; /* borrowed */

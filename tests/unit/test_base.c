@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "base/sha256.h"
 #include "base/text.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include <cblas.h>
 #include <errno.h>
 #include <pthread.h>

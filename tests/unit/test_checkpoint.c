@@ -1,6 +1,6 @@
 /* Checkpoints: the same bits back, torchvision's names, and sentences that say what does not fit. */
 #include "formats/safetensors.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include "train/checkpoint.h"
 #include <stdlib.h>

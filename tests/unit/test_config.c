@@ -1,6 +1,6 @@
 /* Experiment files: defaults, errors and suggestions, settings, printing, hashing, documentation. */
 #include "experiment/config.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Convolutions and linear layers against what PyTorch computed (scripts/fixtures/make_conv.py). */
 #include "base/json.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include "support/layer_run.h"
 

@@ -1,7 +1,7 @@
 /* Draws, order and pixels of whole epochs against PyTorch's DataLoader; loaders against each other. */
 #include "base/sha256.h"
 #include "dataset/augment.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include "support/pixel_facts.h"
 #include <quantdrift/dataset.h>

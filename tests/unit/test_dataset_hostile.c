@@ -1,6 +1,6 @@
 /* Image files with bytes changed: whatever comes out, nothing is read or written outside (run under sanitizers). */
 #include "dataset/image_io.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include "support/pixel_facts.h"
 #include <quantdrift/random.h>

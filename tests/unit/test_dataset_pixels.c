@@ -1,7 +1,7 @@
 /* Decoding, resizing and the validation transform, byte for byte against Pillow and torchvision. */
 #include "base/file.h"
 #include "dataset/resize.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include "support/pixel_facts.h"
 #include <quantdrift/dataset.h>

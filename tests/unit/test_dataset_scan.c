@@ -1,7 +1,7 @@
 /* Folders as ImageFolder sees them, and what is wrong with the ones that are refused. */
 #include "base/file.h"
 #include "dataset/folder_scan.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include "support/pixel_facts.h"
 #include <quantdrift/dataset.h>

@@ -1,7 +1,7 @@
 /* Files: whole or not at all. */
 #include "base/file.h"
 #include "base/error.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include <errno.h>
 #include <fcntl.h>

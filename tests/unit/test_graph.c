@@ -1,6 +1,6 @@
 /* Builder, lookups, states and plans on a graph small enough to follow by hand. */
 #include "graph/plan.h"
-#include "support/context.h"
+#include "support/test_context.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* JSON: what is accepted and refused, and that printing writes what Python writes. */
 #include "base/json.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include <float.h>
 #include <locale.h>

@@ -1,5 +1,5 @@
 /* What layers refuse, what they remember, and that fusing and threads change nothing. */
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/layer_run.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* Layers without convolutions, and losses, against what PyTorch computed (scripts/fixtures/make_layers_nn.py). */
 #include "base/json.h"
 #include "nn/loss.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include "support/layer_run.h"
 

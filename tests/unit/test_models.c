@@ -4,7 +4,7 @@
  */
 #include "models/models.h"
 #include "graph/plan.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* The order of a hook dictionary on a toy network whose ReLU is called twice, as in ResNet's blocks. */
 #include "observe/observe.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include <stdio.h>
 #include <string.h>
 

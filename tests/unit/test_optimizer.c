@@ -1,5 +1,5 @@
 /* The schedule against its published values, and steps of SGD against the formulas in double. */
-#include "support/context.h"
+#include "support/test_context.h"
 #include "train/optimizer.h"
 #include <math.h>
 #include <stdlib.h>

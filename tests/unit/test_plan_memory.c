@@ -1,7 +1,7 @@
 /* The memory planner: blocks alive at the same time never share a byte, and little is wasted. */
 #include "graph/plan_memory.h"
 #include "base/arena.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include <quantdrift/random.h>
 
 static qd_context *ctx;

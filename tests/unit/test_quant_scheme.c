@@ -1,7 +1,7 @@
 /* Scales, zero points and codes: docs/quantization.md section 1, with every expectation worked out by hand or in
  * double. */
 #include "quantize/scheme.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include <float.h>
 #include <math.h>
 

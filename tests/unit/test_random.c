@@ -1,7 +1,7 @@
 /* The generator and its distributions against PyTorch's, to the bit. */
 #include "base/json.h"
 #include "base/sha256.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include <math.h>
 #include <quantdrift/random.h>

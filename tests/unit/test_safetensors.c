@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "formats/safetensors.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include <quantdrift/random.h>
 #include <stdint.h>

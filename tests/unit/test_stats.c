@@ -1,6 +1,6 @@
 /* Statistics against a naive sum in long double. */
 #include "observe/observe.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include <math.h>
 #include <quantdrift/random.h>
 #include <stdlib.h>

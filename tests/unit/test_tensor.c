@@ -1,5 +1,5 @@
 /* Views: strides, copies, comparisons. */
-#include "support/context.h"
+#include "support/test_context.h"
 #include <math.h>
 #include <quantdrift/random.h>
 #include <quantdrift/tensor.h>

@@ -1,5 +1,5 @@
 /* Contexts of tests. */
-#include "support/context.h"
+#include "support/test_context.h"
 #include <string.h>
 
 qd_context *test_context_create(int threads)
