@@ -35,9 +35,10 @@
     /* y = activation(x·scale[c] + shift[c]); y may be x. */                                           \
     X(scale_shift, (const void *x, int64_t rows, int64_t channels, const void *scale,                  \
                     const void *shift, enum qd_activation activation, void *y))                        \
-    /* dz = dy·activation'(x·scale + shift); adds Σdz and Σdz·(x-mean)·invstd per channel. */           \
+    /* dz = dy·activation'(x·scale + shift), kept unless dz is NULL (it may be dy); adds Σdz and */      \
+    /* Σdz·(x-mean)·invstd per channel. */                                                              \
     X(bn_backward_sums, (const qd_bn_args *a, const void *x, const void *dy, int64_t rows,             \
-                         double *sum_dz, double *sum_dz_xhat))                                         \
+                         double *sum_dz, double *sum_dz_xhat, void *dz))                               \
     /* dx = (or +=) scale·(dz - mean_dz[c] - xhat·mean_dz_xhat[c]). dx may be dy. */                     \
     X(bn_backward_apply, (const qd_bn_args *a, const void *x, const void *dy, const void *mean_dz,     \
                           const void *mean_dz_xhat, int64_t rows, bool accumulate, void *dx))          \

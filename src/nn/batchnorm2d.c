@@ -164,6 +164,11 @@ static enum qd_status forward(const qd_layer_call *call)
     return QD_OK;
 }
 
+static bool has_exponential(enum qd_activation activation)
+{
+    return activation == QD_ACTIVATION_SILU || activation == QD_ACTIVATION_SIGMOID;
+}
+
 /*
  * dz = dy·activation'(x·scale + shift), xhat = (x - mean)·invstd
  *   dgamma = Σ dz·xhat, dbeta = Σ dz
@@ -174,13 +179,15 @@ static enum qd_status backward(const qd_layer_call *call)
 {
     const enum qd_dtype dtype = call->dtype;
     const int64_t channels = call->in[0].c, rows = row_count(&call->in[0], call->n);
-    const qd_bn_args args = {.channels = channels,
-                             .mean = saved_array(call, SAVED_MEAN),
-                             .invstd = saved_array(call, SAVED_INVSTD),
-                             .scale = saved_array(call, SAVED_SCALE),
-                             .shift = saved_array(call, SAVED_SHIFT),
-                             .activation = call->fused};
+    qd_bn_args args = {.channels = channels,
+                       .mean = saved_array(call, SAVED_MEAN),
+                       .invstd = saved_array(call, SAVED_INVSTD),
+                       .scale = saved_array(call, SAVED_SCALE),
+                       .shift = saved_array(call, SAVED_SHIFT),
+                       .activation = call->fused};
 
+    /* dz waits in dx for the second pass where computing it again would cost more than writing it. */
+    void *dz = call->dx[0] && !call->accumulate[0] && has_exponential(call->fused) ? call->dx[0] : NULL;
     const int64_t partials = qd_partial_count(rows, channels);
     double *sums = call->workspace;
 #pragma omp parallel for schedule(static) num_threads(call->threads)
@@ -190,7 +197,7 @@ static enum qd_status backward(const qd_layer_call *call)
         double *sum = sums + p * 2 * channels;
         memset(sum, 0, 2 * (size_t)channels * sizeof(double));
         call->k->bn_backward_sums(&args, qd_element(call->x[0], dtype, offset), qd_element(call->dy, dtype, offset),
-                                  piece.count, sum, sum + channels);
+                                  piece.count, sum, sum + channels, dz ? qd_element(dz, dtype, offset) : NULL);
     }
     reduce_partials(sums, partials, channels);
 
@@ -208,12 +215,15 @@ static enum qd_status backward(const qd_layer_call *call)
     if (!call->dx[0])
         return QD_OK;
 
+    if (dz)
+        args.activation = QD_ACTIVATION_NONE;
+    const void *from = dz ? dz : call->dy;
     const int64_t per_piece = qd_piece_rows(channels), pieces = qd_piece_count(rows, per_piece);
 #pragma omp parallel for schedule(static) num_threads(call->threads)
     for (int64_t p = 0; p < pieces; p++) {
         const qd_piece piece = qd_piece_of(rows, per_piece, p);
         const int64_t offset = piece.first * channels;
-        call->k->bn_backward_apply(&args, qd_element(call->x[0], dtype, offset), qd_element(call->dy, dtype, offset),
+        call->k->bn_backward_apply(&args, qd_element(call->x[0], dtype, offset), qd_element(from, dtype, offset),
                                    mean_dz, mean_dz_xhat, piece.count, call->accumulate[0],
                                    qd_element(call->dx[0], dtype, offset));
     }

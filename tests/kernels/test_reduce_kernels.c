@@ -202,7 +202,19 @@ Test(reduce_kernels, bn_backward_sums)
                 kernel_array_put(&sum, c, 10);
                 kernel_array_put(&products, c, 20);
             }
-            v->k->bn_backward_sums(&b.args, b.x.data, b.dy.data, rows, sum.data, products.data);
+            const bool keep = i % 3 != 0, in_place = i % 3 == 1;
+            kernel_array kept = kernel_array_create(v->dtype, rows * channels, (i + 3) % 4);
+            if (in_place)
+                kernel_array_copy(&kept, &b.dy);
+            v->k->bn_backward_sums(&b.args, b.x.data, in_place ? kept.data : b.dy.data, rows, sum.data, products.data,
+                                   keep ? kept.data : NULL);
+            for (int64_t j = 0; keep && j < rows * channels; j++) {
+                double expected, xhat;
+                bn_case_element(&b, j, &expected, &xhat);
+                kernel_array_check(&kept, j, expected, DZ_UNITS, DZ_SCALE, what);
+            }
+            kernel_array_check_fences(&kept, what);
+            kernel_array_destroy(&kept);
             for (int64_t c = 0; c < channels; c++) {
                 double expected_sum = 10, expected_products = 20;
                 const double unit = v->dtype == QD_F64 ? 0x1p-53 : 0x1p-24;

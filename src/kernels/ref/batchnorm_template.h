@@ -12,10 +12,10 @@ static inline __attribute__((always_inline)) QD_REAL QD_NAME(dz)(enum qd_activat
     return QD_NAME(activation_gradient)(activation, x[c] * scale[c] + shift[c], dy[c]);
 }
 
-static inline __attribute__((always_inline)) void QD_NAME(sum_rows)(enum qd_activation activation,
+static inline __attribute__((always_inline)) void QD_NAME(sum_rows)(enum qd_activation activation, bool keep_dz,
                                                                     const qd_bn_args *a, const QD_REAL *x,
                                                                     const QD_REAL *dy, int64_t rows, double *sum_dz,
-                                                                    double *sum_dz_xhat)
+                                                                    double *sum_dz_xhat, QD_REAL *dz)
 {
     const QD_REAL *mean = a->mean, *invstd = a->invstd, *scale = a->scale, *shift = a->shift;
     const int64_t channels = a->channels;
@@ -31,6 +31,10 @@ static inline __attribute__((always_inline)) void QD_NAME(sum_rows)(enum qd_acti
             const QD_REAL xhat0 = (x0[c] - mean[c]) * invstd[c], xhat1 = (x1[c] - mean[c]) * invstd[c];
             sum_dz[c] += (double)dz0 + (double)dz1;
             sum_dz_xhat[c] += (double)(dz0 * xhat0) + (double)(dz1 * xhat1);
+            if (keep_dz) {
+                dz[r * channels + c] = dz0;
+                dz[(r + 1) * channels + c] = dz1;
+            }
         }
     }
     for (; r < rows; r++) {
@@ -41,14 +45,19 @@ static inline __attribute__((always_inline)) void QD_NAME(sum_rows)(enum qd_acti
             const QD_REAL xhat0 = (x0[c] - mean[c]) * invstd[c];
             sum_dz[c] += (double)dz0;
             sum_dz_xhat[c] += (double)(dz0 * xhat0);
+            if (keep_dz)
+                dz[r * channels + c] = dz0;
         }
     }
 }
 
 void QD_NAME(bn_backward_sums)(const qd_bn_args *a, const void *x, const void *dy, int64_t rows, double *sum_dz,
-                               double *sum_dz_xhat)
+                               double *sum_dz_xhat, void *dz)
 {
-    QD_FOR_ACTIVATION(a->activation, QD_NAME(sum_rows), a, x, dy, rows, sum_dz, sum_dz_xhat);
+    if (dz)
+        QD_FOR_ACTIVATION(a->activation, QD_NAME(sum_rows), true, a, x, dy, rows, sum_dz, sum_dz_xhat, dz);
+    else
+        QD_FOR_ACTIVATION(a->activation, QD_NAME(sum_rows), false, a, x, dy, rows, sum_dz, sum_dz_xhat, NULL);
 }
 
 static inline __attribute__((always_inline)) void
