@@ -14,14 +14,13 @@
 #include <omp.h>
 #include <string.h>
 
-enum row_method {
-    ROWS_DIRECT, /* 1×1, stride 1, no padding: NHWC memory is A */
-    /* Stride 1: a chunk is some lines of one image. Its input lines are unrolled over kw only, kw·ic columns a
-     * position; kh is one product per kernel line, whose rows start kh lines later. A third of im2col's copying for
-     * a 3×3 kernel. */
-    ROWS_LINES,
-    ROWS_IM2COL /* anything else: K columns a position, chunks cross images */
-};
+/*
+ * ROWS_DIRECT  1×1, stride 1, no padding: NHWC memory is A.
+ * ROWS_LINES   Stride 1: a chunk is some lines of one image. Its input lines are unrolled over kw only, kw·ic columns
+ * a position, and each line kh of the kernel is a product of its own, whose rows start kh lines later: a third of
+ * im2col's copying for a 3×3 kernel. ROWS_IM2COL  Anything else: K columns a position. Chunks cross images.
+ */
+enum row_method { ROWS_DIRECT, ROWS_LINES, ROWS_IM2COL };
 
 /*
  * How rows are cut. OpenBLAS packs the weights once a call, so few rows waste time there, and a chunk of A should
@@ -35,10 +34,11 @@ enum row_method {
 #define LINES_MIN_POSITIONS 512 /* oh·ow: smaller images need chunks that cross images */
 #define SPREAD_ROWS         128 /* with this many rows or more a chunk is worth a thread of its own */
 
-/* Weight gradients of this many values or more are cut into blocks instead of being summed from partials. */
-#define BLOCKED_GRADIENT_COUNT (128 << 10)
-#define GRADIENT_BLOCKS        8
-#define SHARED_BYTES           (16 << 20) /* the columns that all blocks share */
+/* Weight gradients of this many values or more are cut into blocks instead of being summed from partials: there 15
+ * further buffers would take 10 MB and more, and both networks have few rows left. */
+#define BLOCKED_GRADIENT_COUNT (160 << 10)
+#define GRADIENT_BLOCKS        8          /* even shares for 2, 4 and 8 threads; more would be packed more often */
+#define SHARED_BYTES           (16 << 20) /* the columns that all blocks share: half of that L3 */
 
 typedef struct row_plan {
     enum row_method method;
@@ -365,7 +365,7 @@ static int64_t partial_count(const row_plan *plan)
     return qd_min_i64(QD_CONV_MAX_PARTIALS, plan->chunk_count);
 }
 
-/* dw block [oc_first, +oc_count) × columns [first, +count) of one product += dyᵀ · A of a chunk. */
+/* dw = (first chunk) or += dyᵀ · A of one chunk. */
 static void add_product(const qd_layer_call *call, const qd_conv_shape *s, const row_plan *plan, int64_t group,
                         const row_chunk *chunk, bool first_chunk, void *dw)
 {

@@ -3,8 +3,10 @@
  * [kh][kw][channel of the group], the order of OHWI weights.
  */
 
+#define window QD_NAME(window) /* one a type, as all names of this file */
+
 /* Input columns (iw) that the window at ow really covers: kw in [*first, *end). */
-static inline void QD_NAME(window)(int64_t origin, int64_t extent, int64_t kernel, int64_t *first, int64_t *end)
+static inline void window(int64_t origin, int64_t extent, int64_t kernel, int64_t *first, int64_t *end)
 {
     *first = origin < 0 ? -origin : 0;
     *end = extent - origin < kernel ? extent - origin : kernel;
@@ -27,7 +29,7 @@ void QD_NAME(im2col)(const qd_conv_shape *s, int64_t group, const void *x, int64
         int64_t left = row % s->ow * s->stride - s->pad;
         int64_t kw_first, kw_end;
 
-        QD_NAME(window)(left, s->iw, s->kw, &kw_first, &kw_end);
+        window(left, s->iw, s->kw, &kw_first, &kw_end);
         for (int64_t kh = 0; kh < s->kh; kh++, out += s->kw * channels) {
             int64_t ih = top + kh;
             const QD_REAL *in;
@@ -63,7 +65,7 @@ void QD_NAME(col2im)(const qd_conv_shape *s, int64_t group, const void *col, int
         int64_t left = row % s->ow * s->stride - s->pad;
         int64_t kw_first, kw_end;
 
-        QD_NAME(window)(left, s->iw, s->kw, &kw_first, &kw_end);
+        window(left, s->iw, s->kw, &kw_first, &kw_end);
         for (int64_t kh = 0; kh < s->kh; kh++, in += s->kw * channels) {
             int64_t ih = top + kh;
 
@@ -80,3 +82,5 @@ void QD_NAME(col2im)(const qd_conv_shape *s, int64_t group, const void *col, int
         }
     }
 }
+
+#undef window

@@ -7,18 +7,25 @@
  * store of the sum for eight loads of factors.
  */
 
-typedef struct QD_NAME(products) {
+/* Names of this file's own, one of each a type. */
+#define products        QD_NAME(products)
+#define products_add    QD_NAME(products_add)
+#define products_finish QD_NAME(products_finish)
+#define add_four        QD_NAME(add_four)
+#define add_one         QD_NAME(add_one)
+
+typedef struct products {
     QD_REAL *sum;
     int64_t channels;
     const QD_REAL *a[4], *b[4];
     int pending;
     bool empty; /* nothing has been written to sum: the next write replaces what is there */
-} QD_NAME(products);
+} products;
 
-static void QD_NAME(add_four)(int64_t channels, bool empty, const QD_REAL *restrict a0, const QD_REAL *restrict b0,
-                              const QD_REAL *restrict a1, const QD_REAL *restrict b1, const QD_REAL *restrict a2,
-                              const QD_REAL *restrict b2, const QD_REAL *restrict a3, const QD_REAL *restrict b3,
-                              QD_REAL *restrict sum)
+static void add_four(int64_t channels, bool empty, const QD_REAL *restrict a0, const QD_REAL *restrict b0,
+                     const QD_REAL *restrict a1, const QD_REAL *restrict b1, const QD_REAL *restrict a2,
+                     const QD_REAL *restrict b2, const QD_REAL *restrict a3, const QD_REAL *restrict b3,
+                     QD_REAL *restrict sum)
 {
     if (empty) {
         for (int64_t c = 0; c < channels; c++)
@@ -29,8 +36,8 @@ static void QD_NAME(add_four)(int64_t channels, bool empty, const QD_REAL *restr
     }
 }
 
-static void QD_NAME(add_one)(int64_t channels, bool empty, const QD_REAL *restrict a, const QD_REAL *restrict b,
-                             QD_REAL *restrict sum)
+static void add_one(int64_t channels, bool empty, const QD_REAL *restrict a, const QD_REAL *restrict b,
+                    QD_REAL *restrict sum)
 {
     if (empty) {
         for (int64_t c = 0; c < channels; c++)
@@ -41,22 +48,21 @@ static void QD_NAME(add_one)(int64_t channels, bool empty, const QD_REAL *restri
     }
 }
 
-static inline void QD_NAME(products_add)(QD_NAME(products) * p, const QD_REAL *a, const QD_REAL *b)
+static inline void products_add(products *p, const QD_REAL *a, const QD_REAL *b)
 {
     p->a[p->pending] = a;
     p->b[p->pending] = b;
     if (++p->pending < 4)
         return;
-    QD_NAME(add_four)
-    (p->channels, p->empty, p->a[0], p->b[0], p->a[1], p->b[1], p->a[2], p->b[2], p->a[3], p->b[3], p->sum);
+    add_four(p->channels, p->empty, p->a[0], p->b[0], p->a[1], p->b[1], p->a[2], p->b[2], p->a[3], p->b[3], p->sum);
     p->pending = 0;
     p->empty = false;
 }
 
-static inline void QD_NAME(products_finish)(QD_NAME(products) * p)
+static inline void products_finish(products *p)
 {
     for (int i = 0; i < p->pending; i++) {
-        QD_NAME(add_one)(p->channels, p->empty, p->a[i], p->b[i], p->sum);
+        add_one(p->channels, p->empty, p->a[i], p->b[i], p->sum);
         p->empty = false;
     }
     for (int64_t c = 0; p->empty && c < p->channels; c++)
@@ -73,7 +79,7 @@ void QD_NAME(dwconv_forward)(const qd_conv_shape *s, const void *x, const void *
         int64_t top = line % s->oh * s->stride - s->pad;
 
         for (int64_t ow = 0; ow < s->ow; ow++) {
-            QD_NAME(products) p = {.sum = (QD_REAL *)y + (line * s->ow + ow) * c, .channels = c, .empty = true};
+            products p = {.sum = (QD_REAL *)y + (line * s->ow + ow) * c, .channels = c, .empty = true};
             int64_t left = ow * s->stride - s->pad;
 
             for (int64_t kh = 0; kh < s->kh; kh++) {
@@ -81,12 +87,11 @@ void QD_NAME(dwconv_forward)(const qd_conv_shape *s, const void *x, const void *
                     continue;
                 for (int64_t kw = 0; kw < s->kw; kw++) {
                     if (left + kw >= 0 && left + kw < s->iw)
-                        QD_NAME(products_add)
-                        (&p, image + ((top + kh) * s->iw + left + kw) * c,
-                         (const QD_REAL *)w + (kh * s->kw + kw) * c);
+                        products_add(&p, image + ((top + kh) * s->iw + left + kw) * c,
+                                     (const QD_REAL *)w + (kh * s->kw + kw) * c);
                 }
             }
-            QD_NAME(products_finish)(&p);
+            products_finish(&p);
         }
     }
 }
@@ -101,8 +106,7 @@ void QD_NAME(dwconv_backward_data)(const qd_conv_shape *s, const void *dy, const
         int64_t ih = line % s->ih;
 
         for (int64_t iw = 0; iw < s->iw; iw++) {
-            QD_NAME(products)
-            p = {.sum = (QD_REAL *)dx + (line * s->iw + iw) * c, .channels = c, .empty = !accumulate};
+            products p = {.sum = (QD_REAL *)dx + (line * s->iw + iw) * c, .channels = c, .empty = !accumulate};
 
             /* Taps that join this input to an output are `stride` apart, and their outputs are neighbours. */
             for (int64_t kh = (ih + s->pad) % s->stride, oh = (ih + s->pad) / s->stride; kh < s->kh;
@@ -112,11 +116,10 @@ void QD_NAME(dwconv_backward_data)(const qd_conv_shape *s, const void *dy, const
                 for (int64_t kw = (iw + s->pad) % s->stride, ow = (iw + s->pad) / s->stride; kw < s->kw;
                      kw += s->stride, ow--) {
                     if (ow >= 0 && ow < s->ow)
-                        QD_NAME(products_add)
-                        (&p, image + (oh * s->ow + ow) * c, (const QD_REAL *)w + (kh * s->kw + kw) * c);
+                        products_add(&p, image + (oh * s->ow + ow) * c, (const QD_REAL *)w + (kh * s->kw + kw) * c);
                 }
             }
-            QD_NAME(products_finish)(&p);
+            products_finish(&p);
         }
     }
 }
@@ -135,16 +138,22 @@ void QD_NAME(dwconv_backward_weights)(const qd_conv_shape *s, const void *x, con
             if (top + kh < 0 || top + kh >= s->ih)
                 continue;
             for (int64_t kw = 0; kw < s->kw; kw++) {
-                QD_NAME(products) p = {.sum = (QD_REAL *)dw + (kh * s->kw + kw) * c, .channels = c};
+                products p = {.sum = (QD_REAL *)dw + (kh * s->kw + kw) * c, .channels = c};
 
                 for (int64_t ow = 0; ow < s->ow; ow++) {
                     int64_t iw = ow * s->stride - s->pad + kw;
 
                     if (iw >= 0 && iw < s->iw)
-                        QD_NAME(products_add)(&p, image + ((top + kh) * s->iw + iw) * c, out_line + ow * c);
+                        products_add(&p, image + ((top + kh) * s->iw + iw) * c, out_line + ow * c);
                 }
-                QD_NAME(products_finish)(&p);
+                products_finish(&p);
             }
         }
     }
 }
+
+#undef products
+#undef products_add
+#undef products_finish
+#undef add_four
+#undef add_one
