@@ -183,7 +183,7 @@ static void run_steps(qd_context *ctx, const qd_graph *graph, const expectation 
 
 static void run_model(const char *name, enum qd_head head)
 {
-    qd_context *ctx = test_context_create(2);
+    qd_context *ctx = test_context_create(1);
     char *text = fixture_read("models/steps.txt", NULL);
     bool binary = head == QD_HEAD_BINARY;
     expectation e = find_expectation(text, name, binary ? "binary" : "linear");
