@@ -4,7 +4,7 @@
  */
 #include "graph/plan.h"
 #include "nn/loss.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/model_rules.h"
 
 #include <math.h>
