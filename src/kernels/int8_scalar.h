@@ -6,8 +6,11 @@
 #ifndef QD_KERNELS_INT8_SCALAR_H
 #define QD_KERNELS_INT8_SCALAR_H
 
+#include <float.h>
 #include <stdint.h>
 #include <string.h>
+
+_Static_assert(FLT_EVAL_METHOD == 0, "float operations must round to float: excess precision would change codes");
 
 /* What a float must become before it is a code. */
 typedef struct qd_code_range {

@@ -6,8 +6,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum qd_status qd_qgraph_create(qd_context *ctx, const qd_graph *graph, const qd_state *state,
-                                const qd_quant_scheme *scheme, int64_t max_batch, qd_qgraph **out)
+/* A network laid out but without weights. */
+static enum qd_status create_empty(qd_context *ctx, const qd_graph *graph, const qd_quant_scheme *scheme,
+                                   int64_t max_batch, qd_qgraph **out)
 {
     enum qd_status status = QD_OK;
     qd_qgraph *q;
@@ -24,12 +25,56 @@ enum qd_status qd_qgraph_create(qd_context *ctx, const qd_graph *graph, const qd
     q->max_batch = max_batch;
     qd_kernels_fill(qd_context_isa(ctx), QD_F32, &q->kernels);
     qd_int8_kernels_fill(qd_context_isa(ctx), &q->int8);
-    QD_TRY_GOTO(qd_qgraph_build(q, graph, state));
+    QD_TRY_GOTO(qd_qgraph_lay_out(q, graph));
     *out = q;
     return QD_OK;
 fail:
     qd_qgraph_destroy(q);
     return status;
+}
+
+enum qd_status qd_qgraph_create(qd_context *ctx, const qd_graph *graph, const qd_state *state,
+                                const qd_quant_scheme *scheme, int64_t max_batch, qd_qgraph **out)
+{
+    enum qd_status status = QD_OK;
+    qd_qgraph *q = NULL;
+
+    QD_TRY(create_empty(ctx, graph, scheme, max_batch, &q));
+    QD_TRY_GOTO(qd_qgraph_fold(q, graph, state));
+    *out = q;
+    return QD_OK;
+fail:
+    qd_qgraph_destroy(q);
+    return status;
+}
+
+static size_t element_size(enum qd_qmode mode)
+{
+    return mode == QD_QMODE_INTEGER ? sizeof(int8_t) : sizeof(float);
+}
+
+static size_t activation_bytes(const qd_qgraph *q, enum qd_qmode mode)
+{
+    return (size_t)(q->sample_elements * q->max_batch) * element_size(mode);
+}
+
+static size_t scratch_bytes(const qd_qgraph *q)
+{
+    return qd_qgraph_integer_scratch_bytes(q) * (size_t)qd_context_threads(q->ctx);
+}
+
+enum qd_status qd_qgraph_bytes(qd_context *ctx, const qd_graph *graph, const qd_quant_scheme *scheme,
+                               int64_t max_batch, size_t *bytes)
+{
+    qd_qgraph *q = NULL;
+    size_t saved_offset;
+
+    QD_TRY(create_empty(ctx, graph, scheme, max_batch, &q));
+    *bytes = qd_qgraph_weight_bytes(q) + activation_bytes(q, QD_QMODE_FLOAT) +
+             activation_bytes(q, QD_QMODE_SIMULATED) + activation_bytes(q, QD_QMODE_INTEGER) +
+             qd_qgraph_float_workspace_bytes(q, &saved_offset) + scratch_bytes(q);
+    qd_qgraph_destroy(q);
+    return QD_OK;
 }
 
 void qd_qgraph_destroy(qd_qgraph *qgraph)
@@ -46,11 +91,6 @@ void qd_qgraph_destroy(qd_qgraph *qgraph)
     qd_arena_destroy(&qgraph->workspace);
     qd_arena_destroy(&qgraph->scratch);
     free(qgraph);
-}
-
-static size_t element_size(enum qd_qmode mode)
-{
-    return mode == QD_QMODE_INTEGER ? sizeof(int8_t) : sizeof(float);
 }
 
 enum qd_status qd_qgraph_prepare(qd_qgraph *q, enum qd_qmode mode)
@@ -74,8 +114,7 @@ enum qd_status qd_qgraph_prepare(qd_qgraph *q, enum qd_qmode mode)
                                "the folded network's workspace", &q->workspace));
     if (mode == QD_QMODE_INTEGER && q->scratch.data == NULL) {
         q->scratch_bytes = qd_qgraph_integer_scratch_bytes(q);
-        QD_TRY(qd_arena_create(q->ctx, q->scratch_bytes * (size_t)qd_context_threads(q->ctx),
-                               "the integer network's scratch", &q->scratch));
+        QD_TRY(qd_arena_create(q->ctx, scratch_bytes(q), "the integer network's scratch", &q->scratch));
     }
     return QD_OK;
 }

@@ -35,6 +35,7 @@ typedef struct qd_qvalue {
 typedef struct qd_qconv {
     char name[QD_NAME_BYTES + 24]; /* of the weight in the state dict: "layer1.0.conv1.weight" */
     qd_conv2d_config config;
+    int node, batchnorm; /* of the graph it was made from; batchnorm -1: none */
     bool depthwise;
     int64_t filter;                           /* weights of one output channel */
     int64_t depth;                            /* of one row of `packed`: filter, padded */

@@ -11,10 +11,8 @@
 typedef struct build {
     qd_qgraph *q;
     const qd_graph *graph;
-    int *value_of;  /* graph value -> value of q, -1: not yet */
+    int *value_of;  /* graph value -> value of q */
     bool *absorbed; /* graph node: belongs to an earlier step */
-    int *conv_node; /* conv -> graph node, and its BatchNorm */
-    int *batchnorm_node;
 } build;
 
 /* The only node that reads `value`; -1 when several do or the network returns it. */
@@ -141,9 +139,9 @@ static enum qd_status add_conv(build *b, int index)
     finish_step(b, step, value, value != b->graph->output || step->activation != QD_ACTIVATION_NONE);
 
     step->conv = b->q->conv_count++;
-    b->conv_node[step->conv] = index;
-    b->batchnorm_node[step->conv] = batchnorm;
     qd_qconv *conv = &b->q->convs[step->conv];
+    conv->node = index;
+    conv->batchnorm = batchnorm;
     snprintf(conv->name, sizeof conv->name, "%s", b->graph->params[node->param[0]].name);
     if (node->kind == QD_LAYER_linear) {
         const qd_linear_config *linear = node->config;
@@ -289,10 +287,8 @@ static void *take(qd_qgraph *q, int64_t count, size_t size)
     return qd_arena_take(&q->weights, (size_t)count * size);
 }
 
-/* Lays out and folds all weights in one arena. */
-static enum qd_status fold_weights(build *b, const qd_state *state)
+size_t qd_qgraph_weight_bytes(const qd_qgraph *q)
 {
-    qd_qgraph *q = b->q;
     size_t bytes = 0;
 
     for (int i = 0; i < q->conv_count; i++) {
@@ -303,7 +299,12 @@ static enum qd_status fold_weights(build *b, const qd_state *state)
                  qd_align_bytes(weights) + qd_align_bytes(out * sizeof(int32_t)) +
                  qd_align_bytes(packed * sizeof(int16_t));
     }
-    QD_TRY(qd_arena_create(q->ctx, bytes, "the quantized network's weights", &q->weights));
+    return bytes;
+}
+
+enum qd_status qd_qgraph_fold(qd_qgraph *q, const qd_graph *graph, const qd_state *state)
+{
+    QD_TRY(qd_arena_create(q->ctx, qd_qgraph_weight_bytes(q), "the quantized network's weights", &q->weights));
     for (int i = 0; i < q->conv_count; i++) {
         qd_qconv *conv = &q->convs[i];
         int64_t out = conv->config.out_channels, weights = out * conv->filter;
@@ -316,13 +317,12 @@ static enum qd_status fold_weights(build *b, const qd_state *state)
         conv->codes = take(q, weights, sizeof(int8_t));
         conv->bias_codes = take(q, out, sizeof(int32_t));
         conv->packed = take(q, out * conv->depth, sizeof(int16_t));
-        QD_TRY(qd_fold_batchnorm(q->ctx, b->graph, state, b->conv_node[i], b->batchnorm_node[i], conv->weight,
-                                 conv->bias));
+        QD_TRY(qd_fold_batchnorm(q->ctx, graph, state, conv->node, conv->batchnorm, conv->weight, conv->bias));
     }
     return QD_OK;
 }
 
-enum qd_status qd_qgraph_build(qd_qgraph *q, const qd_graph *graph, const qd_state *state)
+enum qd_status qd_qgraph_lay_out(qd_qgraph *q, const qd_graph *graph)
 {
     size_t nodes = (size_t)graph->node_count;
     enum qd_status status = QD_OK;
@@ -330,14 +330,12 @@ enum qd_status qd_qgraph_build(qd_qgraph *q, const qd_graph *graph, const qd_sta
 
     b.value_of = qd_calloc((size_t)graph->value_count, sizeof *b.value_of);
     b.absorbed = qd_calloc(nodes, sizeof *b.absorbed);
-    b.conv_node = qd_calloc(nodes, sizeof *b.conv_node);
-    b.batchnorm_node = qd_calloc(nodes, sizeof *b.batchnorm_node);
     q->steps = qd_calloc(nodes, sizeof *q->steps);
     q->values = qd_calloc(2 * nodes + 1, sizeof *q->values); /* the input, and two at most for a SiLU */
     q->quantizers = qd_calloc(2 * nodes + 1, sizeof *q->quantizers);
     q->convs = qd_calloc(nodes, sizeof *q->convs);
-    if (b.value_of == NULL || b.absorbed == NULL || b.conv_node == NULL || b.batchnorm_node == NULL ||
-        q->steps == NULL || q->values == NULL || q->quantizers == NULL || q->convs == NULL) {
+    if (b.value_of == NULL || b.absorbed == NULL || q->steps == NULL || q->values == NULL || q->quantizers == NULL ||
+        q->convs == NULL) {
         status = qd_fail(q->ctx, QD_ERR_MEMORY, "quantize '%s': no memory for the list of its %d nodes",
                          graph->model_name, graph->node_count);
         goto fail;
@@ -350,11 +348,8 @@ enum qd_status qd_qgraph_build(qd_qgraph *q, const qd_graph *graph, const qd_sta
     q->output = b.value_of[graph->output];
     find_lifetimes(q);
     place_values(q);
-    QD_TRY_GOTO(fold_weights(&b, state));
 fail:
     free(b.value_of);
     free(b.absorbed);
-    free(b.conv_node);
-    free(b.batchnorm_node);
     return status;
 }

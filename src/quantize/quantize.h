@@ -36,6 +36,11 @@ enum qd_status qd_qgraph_create(qd_context *ctx, const qd_graph *graph, const qd
                                 const qd_quant_scheme *scheme, int64_t max_batch, qd_qgraph **out);
 void qd_qgraph_destroy(qd_qgraph *qgraph);
 
+/* Bytes a qgraph takes at most, when it has run in float, simulated and as integers; allocates next to nothing.
+ * Errors: as qd_qgraph_create(). */
+enum qd_status qd_qgraph_bytes(qd_context *ctx, const qd_graph *graph, const qd_quant_scheme *scheme,
+                               int64_t max_batch, size_t *bytes);
+
 /*
  * Everywhere below: images are float32 [n][h][w][3], any n (run max_batch at a time); a qgraph is used by one caller
  * at a time and runs on the context's threads; results do not depend on their number.

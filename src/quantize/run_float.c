@@ -38,8 +38,10 @@ static const qd_layer_ops *step_layer(const qd_qgraph *q, const qd_qstep *step, 
 /* Shapes as the layer sees them: a linear layer is a 1x1 convolution, which has rank 4. */
 static qd_dims step_dims(const qd_qgraph *q, const qd_qstep *step, int value)
 {
-    qd_dims dims = value < 0 ? (qd_dims){0} : q->values[value].dims;
+    qd_dims dims = {0};
 
+    if (value >= 0)
+        dims = q->values[value].dims;
     if (step->kind == QD_QSTEP_CONV)
         dims.rank = 4;
     return dims;

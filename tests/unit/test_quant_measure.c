@@ -345,3 +345,26 @@ Test(quant_measure, dead_channels_keep_their_bias)
     quant_network_free(&network);
     qd_context_destroy(ctx);
 }
+
+/* What is promised before a run is what a run takes: every arena, and no more than the lists beside them. */
+Test(quant_measure, memory_is_known_before)
+{
+    qd_context *ctx = test_context_create(2);
+    quant_network network = quant_network_create(ctx, "small", 3);
+    qd_quant_scheme scheme = qd_quant_scheme_defaults();
+    qd_qgraph *q = quant_network_quantize(&network, &scheme);
+    float logits[21];
+    size_t promised = 0, taken = q->weights.size_bytes;
+
+    TEST_OK(ctx, qd_qgraph_bytes(ctx, network.graph, &scheme, 3, &promised));
+    TEST_OK(ctx, qd_qgraph_run_float(q, true, network.images, 3, logits));
+    TEST_OK(ctx, qd_qgraph_run_integer(q, network.images, 3, logits));
+    for (int mode = 0; mode < 3; mode++)
+        taken += q->activations[mode].size_bytes;
+    cr_assert_eq(promised, taken + q->workspace.size_bytes + q->scratch.size_bytes);
+    cr_assert_lt(q->weights.size_bytes - q->weights.used_bytes, QD_ALIGNMENT, "weights take all they asked for");
+    TEST_FAILS(ctx, qd_qgraph_bytes(ctx, network.graph, &scheme, 0, &promised), QD_ERR_USAGE, "batch");
+    qd_qgraph_destroy(q);
+    quant_network_free(&network);
+    qd_context_destroy(ctx);
+}
