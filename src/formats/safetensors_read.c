@@ -9,10 +9,12 @@
 #include "base/sha256.h"
 #include "formats/safetensors_impl.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct qd_safetensors {
     qd_arena data;
@@ -59,6 +61,21 @@ static enum qd_status read_bytes(const reader *r, void *data, size_t bytes)
 }
 
 /* ---- header ---- */
+
+static enum qd_status open_stream(reader *r)
+{
+    /* O_NONBLOCK: to be refused, a pipe must not wait for its writer first. Reading a file knows no difference. */
+    int descriptor = open(r->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor < 0)
+        return qd_fail_errno(r->ctx, errno, "reading '%s'", r->path);
+    r->stream = fdopen(descriptor, "rb");
+    if (!r->stream) {
+        enum qd_status status = qd_fail_errno(r->ctx, errno, "reading '%s'", r->path);
+        close(descriptor);
+        return status;
+    }
+    return QD_OK;
+}
 
 /* The header as a tree, and the number of bytes behind it. */
 static enum qd_status read_header(reader *r, cJSON **out)
@@ -266,9 +283,8 @@ static enum qd_status read_tensors(const reader *r, qd_safetensors *file)
 enum qd_status qd_safetensors_open(qd_context *ctx, const char *path, qd_safetensors **out)
 {
     enum qd_status status;
-    reader r = {.ctx = ctx, .path = path, .stream = fopen(path, "rbe")};
-    if (!r.stream)
-        return qd_fail_errno(ctx, errno, "reading '%s'", path);
+    reader r = {.ctx = ctx, .path = path};
+    QD_TRY(open_stream(&r));
     qd_safetensors *file = qd_calloc(1, sizeof(*file));
     if (!file) {
         status = fail_memory(&r);

@@ -6,10 +6,13 @@
 #include "support/test_context.h"
 #include "support/fixture.h"
 #include <quantdrift/random.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static qd_context *ctx;
@@ -210,6 +213,29 @@ Test(safetensors, bad_arguments_leave_the_old_file)
     cr_expect_eq(test_folder_count(folder), 1);
 }
 
+/* The data fail inside a tensor (a real file that may grow no further) and at the last flush. */
+Test(safetensors, a_full_disk_leaves_the_old_file)
+{
+    static float values[100000];
+    const int64_t shape[] = {100000};
+    static const rlim_t limits[] = {0, 8, 100, 1000, 100000, 399000};
+    qd_tensor tensor = qd_tensor_contiguous(QD_F32, 1, shape, values);
+    tensor.name = "x";
+    signal(SIGXFSZ, SIG_IGN);
+    test_file_write(path, "old", 3);
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        const struct rlimit limit = {.rlim_cur = limits[i], .rlim_max = RLIM_INFINITY};
+        cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        TEST_FAILS(ctx, qd_safetensors_write(ctx, path, &tensor, 1, NULL, 0), QD_ERR_IO, "File too large");
+        char *bytes;
+        size_t size;
+        TEST_OK(ctx, qd_file_read(ctx, path, 100, &bytes, &size));
+        cr_expect_str_eq(bytes, "old");
+        free(bytes);
+        cr_expect_eq(test_folder_count(folder), 1);
+    }
+}
+
 Test(safetensors, headers_that_lie_are_refused)
 {
     static const struct {
@@ -290,12 +316,14 @@ Test(safetensors, lengths_that_lie_are_refused)
     expect_refusal(QD_ERR_INPUT, "at most 16777216 bytes, found 17825792");
 }
 
-Test(safetensors, what_is_no_file_is_refused)
+Test(safetensors, what_is_no_file_is_refused, .timeout = 60)
 {
     qd_safetensors *file = NULL;
     TEST_FAILS(ctx, qd_safetensors_open(ctx, folder, &file), QD_ERR_INPUT, "something that is no file");
     expect_refusal(QD_ERR_IO, "No such file");
     TEST_FAILS(ctx, qd_safetensors_open(ctx, "/dev/null", &file), QD_ERR_INPUT, "something that is no file");
+    cr_assert_eq(mkfifo(path, 0600), 0);
+    expect_refusal(QD_ERR_INPUT, "something that is no file");
     cr_expect_null(file);
 }
 
