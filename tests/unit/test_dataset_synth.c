@@ -2,7 +2,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "dataset/synth.h"
-#include "support/context.h"
+#include "support/test_context.h"
 #include "support/fixture.h"
 #include <quantdrift/dataset.h>
 #include <stdlib.h>
