@@ -31,7 +31,7 @@ def build(name, classes):
     if name == "resnet18":
         model.fc = torch.nn.Linear(model.fc.in_features, classes)
     else:
-        model.classifier[1] = torch.nn.Linear(model.classifier[1].in_features, classes)
+        model.classifier = torch.nn.Linear(model.classifier[1].in_features, classes)
     return model
 
 
