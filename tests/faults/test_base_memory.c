@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "each_allocation.h"
 #include "failing_memory.h"
 #include "formats/safetensors.h"
 #include "support/test_context.h"
@@ -31,37 +32,6 @@ static void teardown(void)
 
 TestSuite(memory_faults, .init = setup, .fini = teardown);
 
-/*
- * Calls `operation` with its 1st, 2nd, 3rd … allocation failing until it gets along without. A failure must report
- * short memory (a library's own shortage arrives as ENOMEM from a system call) and leak nothing. `prepare` runs
- * before each call, `check` after each failure; both may be NULL. Returns the number of allocations that failed.
- */
-static int fail_each_allocation(enum qd_status (*operation)(void), void (*prepare)(void), void (*check)(void))
-{
-    for (int nth = 1; nth < 10000; nth++) {
-        long leaked;
-        if (prepare)
-            prepare();
-        failing_memory_arm(nth);
-        const enum qd_status status = operation();
-        const bool reached = failing_memory_disarm(&leaked);
-        cr_assert_eq(leaked, 0, "allocation %d: %ld blocks were not freed", nth, leaked);
-        if (!reached) {
-            cr_assert_eq(status, QD_OK, "%s", qd_context_error(ctx));
-            return nth - 1;
-        }
-        if (status == QD_OK)
-            continue; /* the C library found another way: an unbuffered stream */
-        cr_assert(status == QD_ERR_MEMORY ||
-                      (status == QD_ERR_IO && strstr(qd_context_error(ctx), "Cannot allocate memory") != NULL),
-                  "allocation %d: %s: %s", nth, qd_status_name(status), qd_context_error(ctx));
-        if (check)
-            check();
-    }
-    cr_assert_fail("no end of allocations");
-    return 0;
-}
-
 static void write_old_file(void)
 {
     test_file_write(path, "old", 3);
@@ -87,7 +57,7 @@ static enum qd_status create_context(void)
 
 Test(memory_faults, context)
 {
-    cr_expect_geq(fail_each_allocation(create_context, NULL, NULL), 1);
+    cr_expect_geq(test_fail_each_allocation(ctx, create_context, NULL, NULL), 1);
 }
 
 static enum qd_status create_arena(void)
@@ -100,7 +70,7 @@ static enum qd_status create_arena(void)
 
 Test(memory_faults, arena)
 {
-    cr_expect_eq(fail_each_allocation(create_arena, NULL, NULL), 1);
+    cr_expect_eq(test_fail_each_allocation(ctx, create_arena, NULL, NULL), 1);
 }
 
 static enum qd_status parse_json(void)
@@ -115,7 +85,7 @@ static enum qd_status parse_json(void)
 
 Test(memory_faults, json_parse)
 {
-    cr_expect_geq(fail_each_allocation(parse_json, NULL, NULL), 20);
+    cr_expect_geq(test_fail_each_allocation(ctx, parse_json, NULL, NULL), 20);
 }
 
 static cJSON *tree;
@@ -128,7 +98,7 @@ static enum qd_status write_json(void)
 Test(memory_faults, json_write)
 {
     TEST_OK(ctx, qd_json_parse(ctx, "test", "{\"a\": [1, 2.5], \"b\": \"text\"}", false, &tree));
-    cr_expect_geq(fail_each_allocation(write_json, write_old_file, expect_old_file_only), 4);
+    cr_expect_geq(test_fail_each_allocation(ctx, write_json, write_old_file, expect_old_file_only), 4);
     cJSON_Delete(tree);
 }
 
@@ -143,7 +113,7 @@ static enum qd_status read_json(void)
 Test(memory_faults, json_read)
 {
     test_file_write(path, "[1, 2]", 6);
-    cr_expect_geq(fail_each_allocation(read_json, NULL, NULL), 5);
+    cr_expect_geq(test_fail_each_allocation(ctx, read_json, NULL, NULL), 5);
 }
 
 static enum qd_status make_folder(void)
@@ -153,7 +123,7 @@ static enum qd_status make_folder(void)
 
 Test(memory_faults, folder)
 {
-    cr_expect_eq(fail_each_allocation(make_folder, NULL, NULL), 1);
+    cr_expect_eq(test_fail_each_allocation(ctx, make_folder, NULL, NULL), 1);
 }
 
 static enum qd_status write_safetensors(void)
@@ -170,7 +140,7 @@ static enum qd_status write_safetensors(void)
 
 Test(memory_faults, safetensors_write)
 {
-    cr_expect_geq(fail_each_allocation(write_safetensors, write_old_file, expect_old_file_only), 30);
+    cr_expect_geq(test_fail_each_allocation(ctx, write_safetensors, write_old_file, expect_old_file_only), 30);
 }
 
 static enum qd_status read_safetensors(void)
@@ -184,5 +154,5 @@ static enum qd_status read_safetensors(void)
 Test(memory_faults, safetensors_read)
 {
     TEST_OK(ctx, write_safetensors());
-    cr_expect_geq(fail_each_allocation(read_safetensors, NULL, NULL), 30);
+    cr_expect_geq(test_fail_each_allocation(ctx, read_safetensors, NULL, NULL), 30);
 }

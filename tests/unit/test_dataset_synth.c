@@ -167,6 +167,8 @@ Test(dataset_synth, other_files_are_not_mixed_in)
     config = small_config();
     config.val_per_class = 0;
     TEST_FAILS(ctx, qd_synth_write(ctx, folder, &config), QD_ERR_USAGE, "images a class");
+    config = small_config();
+    TEST_FAILS(ctx, qd_synth_write(ctx, "/proc/no-folder-here", &config), QD_ERR_IO, "/proc/no-folder-here");
     free(path);
     free(class_folder);
     test_folder_remove(folder);
