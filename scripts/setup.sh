@@ -52,7 +52,7 @@ for library in "${libraries[@]}"; do
     # Without an architecture dpkg-query would answer for all of them at once.
     [[ $library == *:* ]] || library=$library:$native
     state=$(dpkg-query -W -f='${db:Status-Status}' "$library" 2>/dev/null) || state=absent
-    [ "$state" = installed ] || missing+=("$library")
+    [ "$state" = installed ] || missing+=("${library%":$native"}")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 

@@ -85,6 +85,18 @@ void criterion_skip_test(const char *format, ...)
     _exit(EXIT_SKIPPED);
 }
 
+void cr_log(enum criterion_severity severity, const char *format, ...)
+{
+    /* As Criterion does unless it is told to be verbose. */
+    if (severity == CR_LOG_INFO)
+        return;
+    va_list args;
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
 void cri_asserts_passed_incr(void)
 {
 }

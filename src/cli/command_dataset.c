@@ -1,0 +1,161 @@
+#include "cli/cli.h"
+#include <inttypes.h>
+#include <quantdrift/dataset.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct dataset_options {
+    cli_common common;
+    const char *folder;
+} dataset_options;
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    dataset_options *options = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->common;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->folder)
+            argp_error(state, "one folder at a time: '%s' is too much", arg);
+        options->folder = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (!options->folder)
+            argp_error(state, "name a folder that holds train/ and val/, or one folder a class");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+typedef struct span {
+    int32_t low, high;
+} span;
+
+static void widen(span *s, int32_t value)
+{
+    s->low = value < s->low ? value : s->low;
+    s->high = value > s->high ? value : s->high;
+}
+
+static void print_span(span s)
+{
+    char text[32];
+    if (s.low == s.high)
+        snprintf(text, sizeof text, "%" PRId32, s.low);
+    else
+        snprintf(text, sizeof text, "%" PRId32 "-%" PRId32, s.low, s.high);
+    printf("  %11s", text);
+}
+
+/* One line of the table: class `label`, or all classes for a negative label. */
+static void print_row(const qd_dataset *dataset, const char *name, int name_width, int64_t label)
+{
+    int64_t count = 0, bytes = 0;
+    span width = {INT32_MAX, 0}, height = {INT32_MAX, 0};
+    for (int64_t i = 0; i < qd_dataset_count(dataset); i++) {
+        const qd_dataset_item *item = qd_dataset_get(dataset, i);
+        if (label >= 0 && item->label != label)
+            continue;
+        count++;
+        bytes += item->file_bytes;
+        widen(&width, item->width);
+        widen(&height, item->height);
+    }
+    printf("  ");
+    cli_print_padded(name, name_width);
+    printf("  %7" PRId64, count);
+    print_span(width);
+    print_span(height);
+    printf("  %9.2f\n", (double)bytes / (1024.0 * 1024.0));
+}
+
+static void print_split(const char *title, const qd_dataset *dataset)
+{
+    int64_t classes = qd_dataset_class_count(dataset);
+    int name_width = (int)strlen("class");
+    for (int64_t c = 0; c < classes; c++) {
+        int width = cli_text_width(qd_dataset_class_name(dataset, c));
+        name_width = width > name_width ? width : name_width;
+    }
+    cli_print_padded(title, 0);
+    printf(": %" PRId64 " images, %" PRId64 " classes\n  ", qd_dataset_count(dataset), classes);
+    cli_print_padded("class", name_width);
+    printf("  %7s  %11s  %11s  %9s\n", "images", "width", "height", "MiB");
+    for (int64_t c = 0; c < classes; c++)
+        print_row(dataset, qd_dataset_class_name(dataset, c), name_width, c);
+    print_row(dataset, "all", name_width, -1);
+    for (int64_t i = 0; i < qd_dataset_skipped_count(dataset); i++) {
+        printf("  unreadable: ");
+        cli_print_padded(qd_dataset_skipped_reason(dataset, i), 0);
+        putchar('\n');
+    }
+    char fingerprint[QD_FINGERPRINT_BYTES];
+    qd_dataset_fingerprint(dataset, fingerprint);
+    printf("  fingerprint %s\n", fingerprint);
+}
+
+/* Scans and prints one split; *out stays open for comparing classes. */
+static enum qd_status scan_split(qd_context *ctx, const char *folder, qd_dataset **out)
+{
+    QD_TRY(qd_dataset_open(ctx, folder, QD_BAD_IMAGE_SKIP, out));
+    print_split(folder, *out);
+    return QD_OK;
+}
+
+static enum qd_status scan(qd_context *ctx, const char *folder, int64_t *unreadable)
+{
+    enum qd_status status = QD_OK;
+    char *train_folder = cli_subfolder(folder, "train"), *val_folder = cli_subfolder(folder, "val");
+    qd_dataset *train = NULL, *val = NULL;
+    if (train_folder)
+        QD_TRY_GOTO(scan_split(ctx, train_folder, &train));
+    if (val_folder)
+        QD_TRY_GOTO(scan_split(ctx, val_folder, &val));
+    if (!train_folder && !val_folder)
+        QD_TRY_GOTO(scan_split(ctx, folder, &train));
+    *unreadable = (train ? qd_dataset_skipped_count(train) : 0) + (val ? qd_dataset_skipped_count(val) : 0);
+    if (train && val)
+        QD_TRY_GOTO(qd_dataset_check_classes(ctx, train, val));
+fail:
+    qd_dataset_destroy(train);
+    qd_dataset_destroy(val);
+    free(train_folder);
+    free(val_folder);
+    return status;
+}
+
+int cli_command_dataset(int argc, char **argv)
+{
+    const struct argp argp = {
+        .parser = parse_option,
+        .args_doc = "DIR",
+        .doc = "Scans DIR/train and DIR/val, or DIR itself when it holds the class folders: decodes every image and "
+               "prints classes, counts, sizes in pixels, unreadable files, and the fingerprint a run records. "
+               "Unreadable files and classes that differ between train and val end with exit code 3."
+               "\vExample: quantdrift dataset data/imagewoof2-320",
+        .children = cli_common_children,
+    };
+    dataset_options options = {0};
+    argp_parse(&argp, argc, argv, 0, NULL, &options);
+
+    qd_context *ctx = NULL;
+    enum qd_status status = cli_create_context(&options.common, &ctx);
+    if (status != QD_OK)
+        return cli_exit_code(status);
+    int64_t unreadable = 0;
+    status = scan(ctx, options.folder, &unreadable);
+    /* The table is on its way to a file or terminal of its own: it comes before the sentence on standard error. */
+    fflush(stdout);
+    int code = cli_report(ctx, status);
+    if (code == CLI_DONE && unreadable > 0)
+        code = cli_error(QD_ERR_INPUT,
+                         "%" PRId64 " unreadable files, listed above; mend or delete them, or train with "
+                         "on_bad_image \"skip\"",
+                         unreadable);
+    qd_context_destroy(ctx);
+    return code;
+}

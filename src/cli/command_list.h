@@ -1,0 +1,12 @@
+/* Every subcommand, once. Adding one: its file src/cli/command_<name>.c and a line here. */
+#ifndef QD_CLI_COMMAND_LIST_H
+#define QD_CLI_COMMAND_LIST_H
+
+#define QD_COMMAND_LIST(X)                                                                                           \
+    X(run, "train, observe and quantize the models of an experiment; print the table")                               \
+    X(synth, "write the embedded data set: ten drawn classes")                                                       \
+    X(dataset, "scan a data folder: classes, counts, sizes, unreadable files, fingerprint")                          \
+    X(eval, "loss and accuracy of a checkpoint on a data folder")                                                    \
+    X(observe, "activation statistics of a checkpoint's modules over given images")
+
+#endif
