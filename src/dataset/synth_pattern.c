@@ -43,10 +43,16 @@ static void turn(double quarters, double *x, double *y)
     }
 }
 
+/*
+ * Quarter turns of a pattern, and of each element in it. A few degrees only: the networks meet some ten thousand
+ * pictures in a demonstration, too few to learn every rotation of ten textures.
+ */
+#define LARGEST_TURN 0.15
+
 qd_synth_pattern qd_synth_draw_pattern(qd_rng *rng, enum qd_synth_class label, int32_t size)
 {
     qd_synth_pattern pattern = {.label = label};
-    turn(draw_between(rng, 0.0, 4.0), &pattern.axis_x, &pattern.axis_y);
+    turn(draw_between(rng, -LARGEST_TURN, LARGEST_TURN), &pattern.axis_x, &pattern.axis_y);
     pattern.offset_x = draw_between(rng, 0.0, 1000.0);
     pattern.offset_y = draw_between(rng, 0.0, 1000.0);
     /* A crop of 8 % of the area is a quarter of the side and more: it must hold an element of any class. */
@@ -129,7 +135,7 @@ static bool is_in_element(const qd_synth_pattern *pattern, double u, double v)
     double x = u + 0.5 * ((int64_t)row & 1) - column - 0.5 + room * (2.0 * unit_of(hash, 0) - 1.0);
     double y = v - row - 0.5 + room * (2.0 * unit_of(hash, 8) - 1.0);
     double axis_x, axis_y;
-    turn(4.0 * unit_of(hash, 16), &axis_x, &axis_y);
+    turn(LARGEST_TURN * (2.0 * unit_of(hash, 16) - 1.0), &axis_x, &axis_y);
     double along = axis_x * x + axis_y * y, across = axis_x * y - axis_y * x;
     double squared = x * x + y * y;
     switch (pattern->label) {
