@@ -24,30 +24,30 @@ char *qd_experiment_print(const qd_experiment *experiment);
 
 /* One state of a run, for progress lines. */
 typedef struct qd_progress {
-    const char *model;         /* "ResNet18" */
-    const char *phase;         /* "train", "validate", "observe", "calibrate", "sqnr", "int8" */
+    const char *model; /* "ResNet18" */
+    const char *phase; /* "train", "validate", "observe", "calibrate", "sqnr", "int8" */
     int64_t epoch, epoch_count;
-    int64_t step, step_count;  /* within the phase */
+    int64_t step, step_count; /* within the phase */
     double images_per_s;
     double loss, accuracy_percent; /* running; NaN when unknown */
-    double eta_s;              /* of the model's whole run */
-    double wait_share;         /* of time spent waiting for data, 0 to 1 */
-    bool phase_end;            /* the last report of a phase */
+    double eta_s;                  /* of the model's whole run */
+    double wait_share;             /* of time spent waiting for data, 0 to 1 */
+    bool phase_end;                /* the last report of a phase */
 } qd_progress;
 
 typedef struct qd_run_options {
-    bool resume;               /* continue what is in the output folder */
-    const char *step_log_path; /* NULL: none */
+    bool resume;                                               /* continue what is in the output folder */
+    const char *step_log_path;                                 /* NULL: none */
     void (*progress)(void *user, const qd_progress *progress); /* NULL: none; called from the calling thread */
     void *user;
     const volatile int *interrupt; /* non-zero asks to stop after the step under way; NULL: never */
 } qd_run_options;
 
 /*
- * Runs all models in order; each writes <out>/<model>_results.json, <out>/checkpoints/<model>_epoch_<k>.safetensors and
- * <out>/checkpoints/<model>_last.safetensors. A complete model is not trained again. Errors: QD_ERR_INPUT (data,
- * checkpoint), QD_ERR_USAGE (resume with another configuration or data), QD_ERR_NUMERIC (non-finite loss: epoch, step and
- * module named), QD_ERR_MEMORY (the plan does not fit, with advice), QD_ERR_IO, QD_ERR_INTERRUPTED.
+ * Runs all models in order; each writes <out>/<model>_results.json, <out>/checkpoints/<model>_epoch_<k>.safetensors
+ * and <out>/checkpoints/<model>_last.safetensors. A complete model is not trained again. Errors: QD_ERR_INPUT (data,
+ * checkpoint), QD_ERR_USAGE (resume with another configuration or data), QD_ERR_NUMERIC (non-finite loss: epoch, step
+ * and module named), QD_ERR_MEMORY (the plan does not fit, with advice), QD_ERR_IO, QD_ERR_INTERRUPTED.
  */
 enum qd_status qd_experiment_run(qd_experiment *experiment, const qd_run_options *options);
 

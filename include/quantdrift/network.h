@@ -8,15 +8,16 @@
 typedef struct qd_network qd_network;
 
 typedef struct qd_network_config {
-    const char *checkpoint;  /* safetensors file; NULL: freshly initialised weights from `seed` */
-    const char *model;       /* "resnet18", "efficientnet_b0"; NULL: as the file says */
-    int64_t image_size;      /* 0: as the file says, else 224 */
-    int64_t num_classes;     /* 0: as the file says or its head's shape; needed without a checkpoint */
+    const char *checkpoint; /* safetensors file; NULL: freshly initialised weights from `seed` */
+    const char *model;      /* "resnet18", "efficientnet_b0"; NULL: as the file says */
+    int64_t image_size;     /* 0: as the file says, else 224 */
+    int64_t num_classes;    /* 0: as the file says or its head's shape; needed without a checkpoint */
     uint64_t seed;
-    int64_t max_batch;       /* 0: 64 */
+    int64_t max_batch; /* 0: 64 */
 } qd_network_config;
 
-/* Errors: QD_ERR_INPUT (not a checkpoint, of another model, damaged), QD_ERR_USAGE (model unknown or needed), QD_ERR_MEMORY. */
+/* Errors: QD_ERR_INPUT (not a checkpoint, of another model, damaged), QD_ERR_USAGE (model unknown or needed),
+ * QD_ERR_MEMORY. */
 enum qd_status qd_network_load(qd_context *ctx, const qd_network_config *config, qd_network **out);
 void qd_network_destroy(qd_network *network);
 
@@ -30,11 +31,12 @@ enum qd_status qd_network_predict(qd_network *network, const float *images, int6
 
 typedef struct qd_evaluation {
     int64_t count, correct;
-    double loss;             /* mean */
+    double loss; /* mean */
     double accuracy_percent;
 } qd_evaluation;
 
-/* Loss and accuracy over a whole split with the validation transform. Errors: QD_ERR_INPUT when the classes do not fit. */
+/* Loss and accuracy over a whole split with the validation transform. Errors: QD_ERR_INPUT when the classes do not
+ * fit. */
 enum qd_status qd_network_evaluate(qd_network *network, const qd_dataset *dataset, qd_evaluation *out);
 
 /* One called module's output over the given images. */

@@ -10,7 +10,7 @@
 /* cblas.h of OpenBLAS declares this too, beside two thousand lines that nothing here needs. */
 char *openblas_get_config(void);
 
-#define TEXT(x) TEXT_OF(x)
+#define TEXT(x)    TEXT_OF(x)
 #define TEXT_OF(x) #x
 
 qd_build_info qd_build_info_get(void)

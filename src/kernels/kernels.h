@@ -39,8 +39,8 @@ typedef struct qd_gemm_args {
 /* What BatchNorm's backward pass knows of its forward pass; all arrays have `channels` values. */
 typedef struct qd_bn_args {
     int64_t channels;
-    const void *mean, *invstd;  /* statistics used in the forward pass */
-    const void *scale, *shift;  /* gamma·invstd and beta - mean·gamma·invstd */
+    const void *mean, *invstd; /* statistics used in the forward pass */
+    const void *scale, *shift; /* gamma·invstd and beta - mean·gamma·invstd */
     enum qd_activation activation;
 } qd_bn_args;
 
@@ -52,8 +52,8 @@ typedef struct qd_sgd_args {
 #include "kernels/kernel_list.h"
 
 typedef struct qd_kernels {
-#define QD_KERNEL_FIELD(name, parameters) \
-    void(*name) parameters;               \
+#define QD_KERNEL_FIELD(name, parameters)                                                                            \
+    void(*name) parameters;                                                                                          \
     const char *name##_isa;
     QD_KERNEL_LIST(QD_KERNEL_FIELD)
 #undef QD_KERNEL_FIELD

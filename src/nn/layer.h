@@ -9,8 +9,8 @@
 
 #include "kernels/kernels.h"
 
-#define QD_MAX_INPUTS 2
-#define QD_MAX_PARAMS 2
+#define QD_MAX_INPUTS  2
+#define QD_MAX_PARAMS  2
 #define QD_MAX_BUFFERS 2
 
 /* Shape of one sample. rank 4: N,C,H,W; rank 2: N,C with h = w = 1. Memory is n,h,w,c. */
@@ -19,7 +19,10 @@ typedef struct qd_dims {
     int64_t c, h, w;
 } qd_dims;
 
-static inline int64_t qd_dims_count(const qd_dims *dims) { return dims->c * dims->h * dims->w; }
+static inline int64_t qd_dims_count(const qd_dims *dims)
+{
+    return dims->c * dims->h * dims->w;
+}
 
 /* How a parameter of PyTorch shape O,I,H,W lies in memory. */
 enum qd_param_order {
@@ -54,41 +57,36 @@ typedef struct qd_draws {
 } qd_draws;
 
 /* What backward() reads again: the planner keeps these alive. */
-enum qd_backward_needs {
-    QD_NEEDS_NOTHING = 0,
-    QD_NEEDS_INPUT0 = 1,
-    QD_NEEDS_INPUT1 = 2,
-    QD_NEEDS_OUTPUT = 4
-};
+enum qd_backward_needs { QD_NEEDS_NOTHING = 0, QD_NEEDS_INPUT0 = 1, QD_NEEDS_INPUT1 = 2, QD_NEEDS_OUTPUT = 4 };
 
 typedef struct qd_layer_call {
     qd_context *ctx;
     const qd_kernels *k;
     enum qd_dtype dtype;
     int threads;
-    bool training;       /* batch statistics, masks; running statistics are updated */
-    const char *name;    /* module path, for errors */
+    bool training;    /* batch statistics, masks; running statistics are updated */
+    const char *name; /* module path, for errors */
     const void *config;
     enum qd_activation fused; /* BatchNorm only: activation applied to its output by a fused plan */
-    int64_t n;           /* samples in this call */
+    int64_t n;                /* samples in this call */
     qd_dims in[QD_MAX_INPUTS];
     qd_dims out;
     const void *x[QD_MAX_INPUTS];
     void *y;
     const void *dy;
-    void *dx[QD_MAX_INPUTS];         /* NULL: nobody needs it */
-    bool accumulate[QD_MAX_INPUTS];  /* dx += instead of dx = */
+    void *dx[QD_MAX_INPUTS];        /* NULL: nobody needs it */
+    bool accumulate[QD_MAX_INPUTS]; /* dx += instead of dx = */
     void *param[QD_MAX_PARAMS];
-    void *grad[QD_MAX_PARAMS];       /* overwritten; NULL: not needed */
+    void *grad[QD_MAX_PARAMS]; /* overwritten; NULL: not needed */
     void *buffer[QD_MAX_BUFFERS];
-    int64_t *batches_tracked;        /* incremented in training mode by layers that count */
-    void *saved;      /* saved_bytes(): from forward to backward */
-    void *workspace;  /* workspace_bytes(): during one call */
+    int64_t *batches_tracked; /* incremented in training mode by layers that count */
+    void *saved;              /* saved_bytes(): from forward to backward */
+    void *workspace;          /* workspace_bytes(): during one call */
     const qd_draws *draws;
 } qd_layer_call;
 
 typedef struct qd_layer_ops {
-    const char *name;      /* "conv2d" */
+    const char *name; /* "conv2d" */
     size_t config_size;
     int input_count;
     /* Checks config and input dims, fills `decl`. `name` is the module path for errors. QD_ERR_SHAPE. */
@@ -97,8 +95,7 @@ typedef struct qd_layer_ops {
     /* enum qd_backward_needs, given the config and the fused activation. */
     unsigned (*backward_needs)(const void *config, enum qd_activation fused);
     /* Bytes of call->saved for up to n samples; NULL: none. */
-    size_t (*saved_bytes)(const void *config, const qd_dims *in, const qd_dims *out, int64_t n,
-                          enum qd_dtype dtype);
+    size_t (*saved_bytes)(const void *config, const qd_dims *in, const qd_dims *out, int64_t n, enum qd_dtype dtype);
     /* Bytes of call->workspace for up to n samples, of forward (backward = false) or backward; NULL: none. */
     size_t (*workspace_bytes)(const void *config, const qd_dims *in, const qd_dims *out, int64_t n,
                               enum qd_dtype dtype, int threads, bool backward);
@@ -115,7 +112,7 @@ enum qd_layer_kind {
 #define QD_LAYER_ENUM(name) QD_LAYER_##name,
     QD_LAYER_LIST(QD_LAYER_ENUM)
 #undef QD_LAYER_ENUM
-    QD_LAYER_COUNT
+        QD_LAYER_COUNT
 };
 
 #define QD_LAYER_EXTERN(name) extern const qd_layer_ops qd_layer_##name;
