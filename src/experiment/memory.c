@@ -1,6 +1,7 @@
 /* Planned memory against what the machine has, before anything is trained. */
 #include "base/error.h"
 #include "experiment/run.h"
+#include "quantize/quantize.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,19 +29,20 @@ static enum qd_status model_bytes(qd_run *run, const qd_model_info *model, doubl
     const qd_model_config model_config = qd_run_model_config(run);
     qd_graph *graph = NULL;
     enum qd_status status = QD_OK;
-    size_t training, inference, observing, quantized;
+    const qd_quant_scheme scheme = qd_quant_scheme_defaults();
+    size_t training, inference, observing, quantized = 0;
     QD_TRY(model->build(run->ctx, &model_config, &graph));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_TRAINING(config->batch_size), &training));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_INFERENCE(config->batch_size), &inference));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_OBSERVING(config->batch_size), &observing));
-    QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_OBSERVING(qd_quantize_batch(config)), &quantized));
+    if (config->quantization.enabled)
+        QD_TRY_GOTO(qd_qgraph_bytes(run->ctx, graph, &scheme, qd_quantize_batch(config), &quantized));
     const qd_loader_config train_loader = qd_run_loader_config(run, graph, true);
     const qd_loader_config val_loader = qd_run_loader_config(run, graph, false);
     double weights = (double)graph->param_elements * sizeof(float),
            buffers = (double)graph->buffer_elements * sizeof(float);
-    /* The quantized network keeps a float and an integer copy of values and weights side by side. */
-    double quantizing = config->quantization.enabled ? 2.0 * (double)quantized + 2.0 * weights : 0.0;
-    double logging = (double)observing > quantizing ? (double)observing : quantizing;
+    /* One after the other at a logged epoch. */
+    double logging = (double)(observing > quantized ? observing : quantized);
     *out = 3.0 * weights + buffers + (double)training + (double)inference + logging +
            (double)qd_loader_bytes(&train_loader) + (double)qd_loader_bytes(&val_loader);
 fail:

@@ -103,14 +103,16 @@ enum qd_status qd_resume_prepare_folder(qd_run *run)
         status = qd_fail(run->ctx, QD_ERR_MEMORY, "output folder '%s': out of memory", run->config->output_dir);
         goto fail;
     }
-    if (!run->options->resume && folder_is_used(run, &used)) {
+    bool is_used = folder_is_used(run, &used);
+    if (is_used && !run->options->resume) {
         status =
             qd_fail(run->ctx, QD_ERR_USAGE,
                     "output folder '%s' already holds results ('%s'); go on with --resume, or choose another --out",
                     run->config->output_dir, used);
         goto fail;
     }
-    if (run->options->resume && qd_file_exists(path))
+    /* A run that ended before its first checkpoint has left nothing that another configuration could spoil. */
+    if (is_used && qd_file_exists(path))
         QD_TRY_GOTO(check_recorded_config(run, path));
     QD_TRY_GOTO(qd_folder_create(run->ctx, run->checkpoint_folder));
     QD_TRY_GOTO(qd_json_write(run->ctx, path, json));

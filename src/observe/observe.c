@@ -33,8 +33,6 @@ static enum qd_status collect(qd_context *ctx, const observer *o, qd_observation
     for (int c = 0; c < o->graph->call_count; c++) {
         const qd_module_call *call = &o->graph->calls[c];
         const qd_module *module = &o->graph->modules[call->module];
-        if (module->path[0] == '\0')
-            continue; /* the root: named_modules() has it, the logs leave it out */
         if (!o->seen[call->value])
             return qd_fail(ctx, QD_ERR_INTERNAL,
                            "observe: the plan never showed the output of '%s'; it must not be fused", module->path);

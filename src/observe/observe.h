@@ -23,8 +23,8 @@ typedef struct qd_module_stats {
     qd_stats stats;
 } qd_module_stats;
 
-/* Every called module in the order of a hook dictionary: the place of the first completed call, the values of the
- * last. Freed with qd_observation_free(). */
+/* Every called module, the root (path "") included, in the order of a hook dictionary: the place of the first
+ * completed call, the values of the last. Freed with qd_observation_free(). */
 typedef struct qd_observation {
     qd_module_stats *modules;
     int count;

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* stem.relu, block.fc1, block.relu, block.fc2, block.relu again, then the containers. */
+/* block.fc1, block.relu, block.fc2, block.relu again, then the containers, the root last. */
 static qd_graph *toy_graph(qd_context *ctx)
 {
     qd_builder *builder;
@@ -50,9 +50,9 @@ Test(observe, keeps_the_place_of_the_first_call_and_the_values_of_the_last)
     const float x[4] = {1.0f, -1.0f, 0.5f, 0.0f};
     TEST_OK(ctx, qd_observe(ctx, graph, plan, x, 2, NULL, &observation));
 
-    const char *const order[] = {"block.fc1", "block.relu", "block.fc2", "block", "head"};
-    const char *const classes[] = {"Linear", "ReLU", "Linear", "Block", "Linear"};
-    cr_assert_eq(observation.count, 5);
+    const char *const order[] = {"block.fc1", "block.relu", "block.fc2", "block", "head", ""};
+    const char *const classes[] = {"Linear", "ReLU", "Linear", "Block", "Linear", "Toy"};
+    cr_assert_eq(observation.count, 6);
     for (int i = 0; i < observation.count; i++) {
         const qd_module *module = &graph->modules[observation.modules[i].module];
         cr_assert_str_eq(module->path, order[i]);
