@@ -1,7 +1,8 @@
 /*
  * PNG through libpng, converted to RGB as Pillow's open().convert("RGB") does: alpha and transparent colours are
  * dropped without blending, 16-bit colour keeps the high byte, 16-bit grey is clipped at 255 (Pillow reads it as
- * 32-bit integers and clips those), gamma and colour profiles are not applied.
+ * 32-bit integers and clips those), gamma and colour profiles are not applied. Damaged files are judged by libpng,
+ * which is stricter than Pillow: it also refuses pixel data whose checksum is wrong.
  */
 #include "dataset/image_io.h"
 #include <png.h>
