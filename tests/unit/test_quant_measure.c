@@ -79,14 +79,17 @@ static enum qd_status look(void *user, int index, const float *values, int64_t n
 {
     seen *s = user;
     int64_t count = n * qd_dims_count(dims);
+    float min = 0.0f, max = 0.0f;
 
     if (s->count[index] == 0)
         s->order[s->tensors++] = index;
     s->count[index] += count;
     for (int64_t i = 0; i < count; i++) {
-        s->min[index] = fmin(s->min[index], (double)values[i]);
-        s->max[index] = fmax(s->max[index], (double)values[i]);
+        min = values[i] < min ? values[i] : min;
+        max = values[i] > max ? values[i] : max;
     }
+    s->min[index] = fmin(s->min[index], (double)min);
+    s->max[index] = fmax(s->max[index], (double)max);
     return QD_OK;
 }
 
@@ -114,10 +117,10 @@ Test(quant_measure, calibration_is_minimum_and_maximum)
         cr_assert_eq(tensor.max, s->max[i], "'%s'", tensor.name);
         cr_assert_eq(s->count[i] % 5, 0);
     }
-    double worst = 0.0;
+    float worst = 0.0f;
     for (int64_t i = 0; i < 5 * pixels; i++)
-        worst = fmax(worst, (double)network.images[i]);
-    cr_assert_eq(qd_qgraph_tensor(q, 0).max, worst);
+        worst = network.images[i] > worst ? network.images[i] : worst;
+    cr_assert_eq(qd_qgraph_tensor(q, 0).max, (double)worst);
     free(s);
     qd_qgraph_destroy(q);
     quant_network_free(&network);

@@ -32,7 +32,6 @@ static void check_fidelity(const char *name)
     float *fine = run(ctx, qgraph, QD_QMODE_SIMULATED, network.images, network.n, classes);
     double off = quant_largest_difference(expected, folded, count),
            on = quant_largest_difference(expected, fine, count);
-    cr_log_info("%s: quantizers off %.2g, 16 bits %.2g", name, off, on);
     cr_assert_leq(off, 1e-5, "%s, quantizers off: %g of the largest logit", name, off);
     cr_assert_leq(on, 1e-3, "%s, 16 bits: %g of the largest logit", name, on);
     /* and it is no float network that passes as a quantized one */
