@@ -74,7 +74,7 @@ check: $(TEST_PROGRAMS) $(if $(filter cli faults,$(SUITE)),$(BUILD)/quantdrift) 
 
 tests: $(TEST_PROGRAMS) ## build the test programs without running them
 
-lint: ## check include rule, names, lengths, formatting, static analysis
+lint: $(BUILD)/generated/build_commit.h $(BUILD)/libquantdrift.a ## check include rule, names, lengths, formatting, static analysis
 	@scripts/lint/all.sh
 
 format: ## let clang-format lay out every source file

@@ -32,7 +32,7 @@ static void format_text(char *buffer, size_t bytes, const char *format, va_list 
         snprintf(buffer, bytes, "%s", format);
 }
 
-enum qd_status qd_fail(qd_context *ctx, enum qd_status status, const char *format, ...)
+enum qd_status(qd_fail)(qd_context *ctx, enum qd_status status, const char *format, ...)
 {
     if (!ctx)
         return status;
@@ -46,7 +46,7 @@ enum qd_status qd_fail(qd_context *ctx, enum qd_status status, const char *forma
     return status;
 }
 
-enum qd_status qd_fail_errno(qd_context *ctx, int errno_value, const char *format, ...)
+enum qd_status(qd_fail_errno)(qd_context *ctx, int errno_value, const char *format, ...)
 {
     if (!ctx)
         return QD_ERR_IO;

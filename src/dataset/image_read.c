@@ -19,15 +19,17 @@
 static const qd_image_decoder *const decoders[] = {&qd_jpeg_decoder, &qd_png_decoder};
 
 /* Formats that Pillow reads and this program does not, so that the sentence can name them. */
-static const struct {
+typedef struct foreign_format {
     const char *name;
     size_t offset;
     const char *magic;
-} foreign_formats[] = {{"GIF", 0, "GIF8"},       {"BMP", 0, "BM"},         {"WebP", 8, "WEBP"},
-                       {"TIFF", 0, "II*"},       {"TIFF", 0, "MM"},        {"PBM", 0, "P1"},
-                       {"PGM", 0, "P2"},         {"PPM", 0, "P3"},         {"PBM", 0, "P4"},
-                       {"PGM", 0, "P5"},         {"PPM", 0, "P6"},         {"HEIF or AVIF", 4, "ftyp"},
-                       {"JPEG 2000", 4, "jP  "}, {"HTML", 0, "<!DOCTYPE"}, {"HTML", 0, "<html"}};
+} foreign_format;
+
+static const foreign_format foreign_formats[] = {
+    {"GIF", 0, "GIF8"},       {"BMP", 0, "BM"},         {"WebP", 8, "WEBP"}, {"TIFF", 0, "II*"},
+    {"TIFF", 0, "MM"},        {"PBM", 0, "P1"},         {"PGM", 0, "P2"},    {"PPM", 0, "P3"},
+    {"PBM", 0, "P4"},         {"PGM", 0, "P5"},         {"PPM", 0, "P6"},    {"HEIF or AVIF", 4, "ftyp"},
+    {"JPEG 2000", 4, "jP  "}, {"HTML", 0, "<!DOCTYPE"}, {"HTML", 0, "<html"}};
 
 typedef struct file_bytes {
     uint8_t *data;
@@ -143,32 +145,35 @@ static bool starts_with(const file_bytes *bytes, size_t offset, const void *magi
 }
 
 /* Content decides, as in Pillow; the name's extension only got the file into the list. */
-static enum qd_status choose_decoder(const char *path, const file_bytes *bytes, const qd_image_decoder **out,
-                                     qd_image_fault *fault)
+/* NULL, with the fault of a QD_ERR_INPUT written, when the bytes are no JPEG and no PNG. */
+static const qd_image_decoder *choose_decoder(const char *path, const file_bytes *bytes, qd_image_fault *fault)
 {
     for (size_t i = 0; i < sizeof(decoders) / sizeof(decoders[0]); i++) {
-        if (starts_with(bytes, 0, decoders[i]->magic, decoders[i]->magic_bytes)) {
-            *out = decoders[i];
-            return QD_OK;
+        if (starts_with(bytes, 0, decoders[i]->magic, decoders[i]->magic_bytes))
+            return decoders[i];
+    }
+    for (size_t i = 0; i < sizeof(foreign_formats) / sizeof(foreign_formats[0]); i++) {
+        const foreign_format *format = &foreign_formats[i];
+        if (starts_with(bytes, format->offset, format->magic, strlen(format->magic))) {
+            qd_image_set_fault(fault, QD_ERR_INPUT, path,
+                               "expected JPEG or PNG, found %s; convert the file to one of these", format->name);
+            return NULL;
         }
     }
-    for (size_t i = 0; i < sizeof(foreign_formats) / sizeof(foreign_formats[0]); i++)
-        if (starts_with(bytes, foreign_formats[i].offset, foreign_formats[i].magic, strlen(foreign_formats[i].magic)))
-            return qd_image_set_fault(fault, QD_ERR_INPUT, path,
-                                      "expected JPEG or PNG, found %s; convert the file to one of these",
-                                      foreign_formats[i].name);
-    return qd_image_set_fault(fault, QD_ERR_INPUT, path,
-                              "this is no image: expected JPEG or PNG, found other bytes (%lld in all)",
-                              (long long)bytes->file_size);
+    qd_image_set_fault(fault, QD_ERR_INPUT, path,
+                       "this is no image: expected JPEG or PNG, found other bytes (%lld in all)",
+                       (long long)bytes->file_size);
+    return NULL;
 }
 
 static enum qd_status probe_bytes(const char *path, const file_bytes *bytes, qd_image_header *out,
                                   qd_image_fault *fault)
 {
-    const qd_image_decoder *decoder;
+    const qd_image_decoder *decoder = choose_decoder(path, bytes, fault);
     char reason[QD_REASON_BYTES] = "";
     int32_t width, height;
-    QD_TRY(choose_decoder(path, bytes, &decoder, fault));
+    if (!decoder)
+        return QD_ERR_INPUT;
     enum qd_status status = decoder->probe(bytes->data, bytes->size, &width, &height, reason);
     if (status != QD_OK)
         return qd_image_set_fault(fault, status, path, "%s", reason);
@@ -194,11 +199,11 @@ enum qd_status qd_image_probe(const char *path, qd_image_header *out, qd_image_f
 enum qd_status qd_image_load(const char *path, qd_image *out, qd_image_fault *fault)
 {
     file_bytes bytes = {0};
-    const qd_image_decoder *decoder;
     char reason[QD_REASON_BYTES] = "";
     QD_TRY(read_bytes(path, SIZE_MAX, &bytes, fault));
-    enum qd_status status = choose_decoder(path, &bytes, &decoder, fault);
-    if (status == QD_OK) {
+    const qd_image_decoder *decoder = choose_decoder(path, &bytes, fault);
+    enum qd_status status = QD_ERR_INPUT;
+    if (decoder) {
         status = decoder->decode(bytes.data, bytes.size, out, reason);
         if (status != QD_OK)
             status = qd_image_set_fault(fault, status, path, "%s", reason);

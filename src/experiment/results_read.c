@@ -27,7 +27,7 @@ static double get_double(reader *r, const cJSON *object, const char *key)
     const cJSON *item = get(r, object, key);
     if (item && !cJSON_IsNumber(item) && !cJSON_IsNull(item) && !r->where)
         r->where = key;
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
+    return item && cJSON_IsNumber(item) ? item->valuedouble : NAN;
 }
 
 static int64_t get_int(reader *r, const cJSON *object, const char *key)
