@@ -13,8 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* A test's default time limit, seconds: emulation is about ten times slower than the machine. */
-#define DEFAULT_TIMEOUT_S 1200
+/* A test's default time limit, seconds: emulation is ten times slower than the machine, and much slower on a busy one. */
+#define DEFAULT_TIMEOUT_S 2400
 
 /* How a test's process ends when it asks for it. */
 enum { EXIT_ASSERTION = 101, EXIT_SKIPPED = 102 };
