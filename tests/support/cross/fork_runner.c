@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* A test's default time limit, seconds: emulation is ten times slower than the machine, and much slower on a busy one. */
+/* A test's default time limit, seconds: emulation is ten times slower than the machine, more on a busy one. */
 #define DEFAULT_TIMEOUT_S 2400
 
 /* How a test's process ends when it asks for it. */
