@@ -31,7 +31,13 @@ DEFAULT_CFLAGS := -O3 -g
 FLAGS_HASH := $(if $(filter-out $(DEFAULT_CFLAGS),$(CFLAGS))$(filter-out $(CFLAGS),$(DEFAULT_CFLAGS)),-$(shell printf '%s' '$(CFLAGS)' | sha256sum | cut -c1-8))
 BUILD ?= build/$(subst $(space),-,$(notdir $(CC)))$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(FLAGS_HASH)
 
-LIB_SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(addprefix src/,base random tensor kernels kernels/ref kernels/blas nn graph \
+# Kernels of one instruction set a folder, which gets the set's flags; the program asks the processor before it calls them.
+# Contraction into fused multiply-adds is what these sets are for; -ffp-contract=off elsewhere keeps the reference exact.
+ISA_FOLDERS := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),kernels/avx2 kernels/avx512)
+ISA_FLAGS_avx2   := -mavx2 -mfma -ffp-contract=fast
+ISA_FLAGS_avx512 := -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma -mprefer-vector-width=512 -ffp-contract=fast
+
+LIB_SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(addprefix src/,base random tensor kernels kernels/ref kernels/blas $(ISA_FOLDERS) nn graph \
                models dataset train observe quantize formats report experiment))))
 CLI_SOURCES := $(sort $(wildcard src/cli/*.c))
 LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o)
@@ -117,7 +123,8 @@ $(BUILD)/src/base/build_info.o: QD_EXTRA := -I$(BUILD)/generated
 $(BUILD)/%.o: %.c $(BUILD)/flags.txt
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC   $@")
-	$(Q)$(CC) $(QD_CFLAGS) $(if $(WERROR),-Werror) $(QD_EXTRA) $(if $(filter tests/%,$<),$(TEST_CFLAGS)) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(QD_CFLAGS) $(if $(WERROR),-Werror) $(QD_EXTRA) $(if $(filter tests/%,$<),$(TEST_CFLAGS)) $(CFLAGS) \
+	    $(ISA_FLAGS_$(notdir $(<D))) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libquantdrift.a: $(LIB_OBJECTS) $(BUILD)/sources.txt
 	$(if $(V),,@echo "  AR   $@")

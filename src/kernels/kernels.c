@@ -1,5 +1,7 @@
 #include "kernels/kernels.h"
 
+#include "kernels/avx2/avx2.h"
+#include "kernels/avx512/avx512.h"
 #include "kernels/blas/blas.h"
 #include "kernels/ref/ref.h"
 
@@ -14,5 +16,24 @@ void qd_kernels_fill(enum qd_isa isa, enum qd_dtype dtype, qd_kernels *out)
     out->name##_isa = "ref";
     QD_REFERENCE_KERNEL_LIST(QD_FILL_REFERENCE)
 #undef QD_FILL_REFERENCE
-    (void)isa; /* the reference set is the only one so far */
+    if (f64)
+        return;
+#if defined(__x86_64__)
+#define QD_FILL_SET(set, name)                                                                                       \
+    out->name = qd_f32_##name##__##set;                                                                              \
+    out->name##_isa = #set;
+#define QD_FILL_AVX2(name, parameters)   QD_FILL_SET(avx2, name)
+#define QD_FILL_AVX512(name, parameters) QD_FILL_SET(avx512, name)
+    if (isa >= QD_ISA_AVX2) {
+        QD_REFERENCE_KERNEL_LIST(QD_FILL_AVX2)
+    }
+    if (isa >= QD_ISA_AVX512) {
+        QD_REFERENCE_KERNEL_LIST(QD_FILL_AVX512)
+    }
+#undef QD_FILL_AVX512
+#undef QD_FILL_AVX2
+#undef QD_FILL_SET
+#else
+    (void)isa; /* other processors have the reference set alone */
+#endif
 }

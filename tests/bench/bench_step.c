@@ -1,7 +1,7 @@
 /*
  * Speed of a training step on random images: bench_step [MODEL [SIZE [BATCH [STEPS [THREADS]]]]]; all models without
- * arguments. CSV, a line a model: planned memory, median and best step, images per second of the median, the process's
- * processor time a step (to see what other work on the machine took away) and peak resident memory so far.
+ * arguments. CSV, a line a model: planned memory, median and best step, images per second of the median, the
+ * process's processor time a step (to see what other work on the machine took away) and peak resident memory so far.
  */
 #include "graph/plan.h"
 #include "models/models.h"

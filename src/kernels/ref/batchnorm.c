@@ -6,6 +6,7 @@
 #define QD_REAL    float
 #define QD_NAME(x) qd_f32_##x##__ref
 #define QD_EXP     qd_exp_f32
+#include "kernels/ref/activation_template.h"
 #include "kernels/ref/batchnorm_template.h"
 #undef QD_REAL
 #undef QD_NAME
@@ -14,6 +15,7 @@
 #define QD_REAL    double
 #define QD_NAME(x) qd_f64_##x##__ref
 #define QD_EXP     exp
+#include "kernels/ref/activation_template.h"
 #include "kernels/ref/batchnorm_template.h"
 #undef QD_REAL
 #undef QD_NAME

@@ -2,7 +2,6 @@
  * BatchNorm's backward pass, fused with the activation behind it: z = x·scale + shift is recomputed instead of kept,
  * dz = dy·activation'(z). Rows are positions of the whole batch, channels lie beside each other.
  */
-#include "kernels/ref/activation_template.h"
 
 /* dz of one value; all pointers at the value's row, c its channel. */
 static inline __attribute__((always_inline)) QD_REAL QD_NAME(dz)(enum qd_activation activation, const QD_REAL *x,

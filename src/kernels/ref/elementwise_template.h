@@ -2,7 +2,6 @@
  * Elementwise kernels: one value in, one value out, or with one value per channel beside it. Every loop carries
  * `omp simd`: outputs may be the very input array, never a shifted one, so no iteration reads what another wrote.
  */
-#include "kernels/ref/activation_template.h"
 
 static inline __attribute__((always_inline)) void QD_NAME(scale_shift_rows)(enum qd_activation activation,
                                                                             const QD_REAL *x, int64_t rows,
