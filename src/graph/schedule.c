@@ -75,23 +75,29 @@ static void add_step_memory(qd_context *ctx, const qd_graph *graph, enum qd_dtyp
 {
     qd_step *step = &s->steps[time];
     const qd_node *node = &graph->nodes[step->node];
-    qd_dims in[QD_MAX_INPUTS] = {{0}};
+    qd_kernels kernels;
+    qd_kernels_fill(qd_context_isa(ctx), dtype, &kernels);
+    qd_layer_call call = {.ctx = ctx,
+                          .k = &kernels,
+                          .dtype = dtype,
+                          .threads = qd_context_threads(ctx),
+                          .name = node->name,
+                          .config = node->config,
+                          .fused = step->fused,
+                          .n = n,
+                          .out = graph->values[step->output].dims};
     for (int i = 0; i < node->ops->input_count; i++)
-        in[i] = graph->values[node->input[i]].dims;
-    const qd_dims *out = &graph->values[step->output].dims;
-    int threads = qd_context_threads(ctx);
+        call.in[i] = graph->values[node->input[i]].dims;
 
     if (node->ops->saved_bytes)
-        step->saved = add_block(s, node->ops->saved_bytes(node->config, in, out, n, dtype), time,
-                                backward_time >= 0 ? backward_time : time);
+        step->saved =
+            add_block(s, node->ops->saved_bytes(&call), time, backward_time >= 0 ? backward_time : time);
     if (!node->ops->workspace_bytes)
         return;
-    step->forward_workspace =
-        add_block(s, node->ops->workspace_bytes(node->config, in, out, n, dtype, threads, false), time, time);
+    step->forward_workspace = add_block(s, node->ops->workspace_bytes(&call, false), time, time);
     if (backward_time >= 0)
         step->backward_workspace =
-            add_block(s, node->ops->workspace_bytes(node->config, in, out, n, dtype, threads, true), backward_time,
-                      backward_time);
+            add_block(s, node->ops->workspace_bytes(&call, true), backward_time, backward_time);
 }
 
 /* Values live from their producer to their last reader, be it a later layer or a backward pass. */

@@ -30,6 +30,10 @@
     /* dw[kh][kw][c] += over output lines first_line... */                                                           \
     X(dwconv_backward_weights,                                                                                       \
       (const qd_conv_shape *s, const void *x, const void *dy, int64_t first_line, int64_t line_count, void *dw))     \
+    /* y[row][column] = (or +=) Σ_tap Σ_k x[tap][row][k]·w[tap][k][column], w packed (panels.h). */               \
+    X(tile_rows, (const qd_tile_rows_args *args))                                                                    \
+    /* c[line][column] = (or +=) Σ_row a[row][line]·b[row][column]. */                                             \
+    X(tile_outer, (const qd_tile_outer_args *args))                                                                  \
     /* Per channel, added to sum and sum_squares. */                                                                 \
     X(channel_sums, (const void *x, int64_t rows, int64_t channels, double *sum, double *sum_squares))               \
     /* y = activation(x·scale[c] + shift[c]); y may be x. */                                                        \

@@ -11,6 +11,8 @@ void qd_kernels_fill(enum qd_isa isa, enum qd_dtype dtype, qd_kernels *out)
 
     out->gemm = f64 ? qd_f64_gemm__openblas : qd_f32_gemm__openblas;
     out->gemm_isa = "openblas";
+    out->panels = QD_REFERENCE_PANELS;
+    out->own_tiles = false;
 #define QD_FILL_REFERENCE(name, parameters)                                                                          \
     out->name = f64 ? qd_f64_##name##__ref : qd_f32_##name##__ref;                                                   \
     out->name##_isa = "ref";
@@ -25,9 +27,12 @@ void qd_kernels_fill(enum qd_isa isa, enum qd_dtype dtype, qd_kernels *out)
 #define QD_FILL_AVX2(name, parameters)   QD_FILL_SET(avx2, name)
 #define QD_FILL_AVX512(name, parameters) QD_FILL_SET(avx512, name)
     if (isa >= QD_ISA_AVX2) {
+        out->panels = QD_AVX2_PANELS;
+        out->own_tiles = true;
         QD_REFERENCE_KERNEL_LIST(QD_FILL_AVX2)
     }
     if (isa >= QD_ISA_AVX512) {
+        out->panels = QD_AVX512_PANELS;
         QD_REFERENCE_KERNEL_LIST(QD_FILL_AVX512)
     }
 #undef QD_FILL_AVX512

@@ -2,6 +2,8 @@
 #ifndef QD_KERNELS_KERNELS_H
 #define QD_KERNELS_KERNELS_H
 
+#include "kernels/panels.h"
+
 #include <quantdrift/context.h>
 #include <quantdrift/tensor.h>
 
@@ -36,6 +38,28 @@ typedef struct qd_gemm_args {
     int64_t ldc;
 } qd_gemm_args;
 
+/* A product whose left-hand rows are given by their addresses: a convolution names the rows its window sees. */
+typedef struct qd_tile_rows_args {
+    int64_t rows, columns;
+    int64_t taps, depth;              /* left-hand rows an output row, values of each */
+    const void *const *x;             /* [taps][rows] */
+    const void *w;                    /* packed [panel][taps][depth][width] */
+    int64_t first_panel, panel_count; /* columns to compute */
+    bool accumulate;
+    void *const *y; /* [rows]: where column 0 is */
+} qd_tile_rows_args;
+
+typedef struct qd_tile_outer_args {
+    int64_t rows;           /* summed over */
+    int64_t lines, columns; /* of c */
+    const void *a;          /* [rows][lines], rows lda values apart */
+    int64_t lda;
+    const void *const *b; /* [rows]: addresses of rows of `columns` values */
+    bool accumulate;
+    void *c; /* lines ldc values apart */
+    int64_t ldc;
+} qd_tile_outer_args;
+
 /* What BatchNorm's backward pass knows of its forward pass; all arrays have `channels` values. */
 typedef struct qd_bn_args {
     int64_t channels;
@@ -52,6 +76,8 @@ typedef struct qd_sgd_args {
 #include "kernels/kernel_list.h"
 
 typedef struct qd_kernels {
+    qd_panels panels; /* of the matrices that tile_rows reads */
+    bool own_tiles;   /* the tile kernels are the instruction set's own: faster than OpenBLAS on columns */
 #define QD_KERNEL_FIELD(name, parameters)                                                                            \
     void(*name) parameters;                                                                                          \
     const char *name##_isa;

@@ -50,24 +50,18 @@ static int64_t row_count(const qd_dims *in, int64_t n)
     return n * in->h * in->w;
 }
 
-static size_t saved_bytes(const void *config, const qd_dims *in, const qd_dims *out, int64_t n, enum qd_dtype dtype)
+static size_t saved_bytes(const qd_layer_call *call)
 {
-    (void)config;
-    (void)out;
-    (void)n;
-    return SAVED_COUNT * (size_t)in->c * qd_dtype_size(dtype);
+    return SAVED_COUNT * (size_t)call->in[0].c * qd_dtype_size(call->dtype);
 }
 
 /* Partial sums: two doubles a channel each. Backward: then the two means of [C] in the layer's dtype. */
-static size_t workspace_bytes(const void *config, const qd_dims *in, const qd_dims *out, int64_t n,
-                              enum qd_dtype dtype, int threads, bool backward)
+static size_t workspace_bytes(const qd_layer_call *call, bool backward)
 {
-    (void)config;
-    (void)out;
-    (void)threads;
+    const qd_dims *in = &call->in[0];
     const size_t channels = (size_t)in->c;
-    const size_t partials = (size_t)qd_partial_count(row_count(in, n), in->c) * 2 * channels * sizeof(double);
-    return partials + (backward ? 2 * channels * qd_dtype_size(dtype) : 0);
+    const size_t partials = (size_t)qd_partial_count(row_count(in, call->n), in->c) * 2 * channels * sizeof(double);
+    return partials + (backward ? 2 * channels * qd_dtype_size(call->dtype) : 0);
 }
 
 static void *saved_array(const qd_layer_call *call, int which)

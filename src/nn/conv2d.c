@@ -80,21 +80,20 @@ static unsigned backward_needs(const void *config, enum qd_activation fused)
     return QD_NEEDS_INPUT0;
 }
 
-static size_t workspace_bytes(const void *config_, const qd_dims *in, const qd_dims *out, int64_t n,
-                              enum qd_dtype dtype, int threads, bool backward)
+static size_t workspace_bytes(const qd_layer_call *call, bool backward)
 {
-    const qd_conv2d_config *config = config_;
-    qd_conv_shape s = shape_of(config, in, out, n);
+    const qd_conv2d_config *config = call->config;
+    qd_conv_shape s = shape_of(config, &call->in[0], &call->out, call->n);
     size_t bytes[3] = {0}, largest = 0;
 
     if (is_depthwise(config)) {
         if (backward)
-            bytes[0] = qd_conv_depthwise_backward_weights_bytes(&s, dtype);
+            bytes[0] = qd_conv_depthwise_backward_weights_bytes(&s, call->dtype);
     } else if (backward) {
-        bytes[0] = qd_conv_dense_backward_weights_bytes(&s, dtype, threads);
-        bytes[1] = qd_conv_dense_backward_data_bytes(&s, dtype, threads);
+        bytes[0] = qd_conv_dense_backward_weights_bytes(call, &s);
+        bytes[1] = qd_conv_dense_backward_data_bytes(call, &s);
     } else {
-        bytes[0] = qd_conv_dense_forward_bytes(&s, dtype, threads);
+        bytes[0] = qd_conv_dense_forward_bytes(call, &s);
     }
     if (backward && config->bias)
         bytes[2] = qd_conv_backward_bias_bytes(&s);

@@ -1,6 +1,6 @@
 /*
- * The passes of a convolution, as conv2d.c puts them together: dense (any groups) through GEMM, depthwise through
- * its own kernels. Every pass cuts its work by the problem alone, so any thread count gives the same bits.
+ * The passes of a convolution, as conv2d.c puts them together: dense (any groups) through matrix products, depthwise
+ * through its own kernels. Every pass cuts its work by the problem alone, so any thread count gives the same bits.
  */
 #ifndef QD_NN_CONV_PASSES_H
 #define QD_NN_CONV_PASSES_H
@@ -25,17 +25,26 @@ static inline int64_t qd_max_i64(int64_t a, int64_t b)
 void qd_conv_add_partials(const qd_layer_call *call, const void *partials, int64_t partial_count, int64_t count,
                           void *out);
 
-/* y = x * w. Weights [oc][kh][kw][ic/groups]. */
-size_t qd_conv_dense_forward_bytes(const qd_conv_shape *s, enum qd_dtype dtype, int threads);
-void qd_conv_dense_forward(const qd_layer_call *call, const qd_conv_shape *s);
+/*
+ * Dense passes, any groups; weights [oc][kh][kw][ic/groups]. Workspace for a call without addresses.
+ *     forward           y = x * w
+ *     backward data     dx = (or +=) dy * wᵀ
+ *     backward weights  dw = dyᵀ · im2col(x)
+ * Two ways to do each: through OpenBLAS anywhere, through the kernel table's tile kernels where the instruction set
+ * has its own.
+ */
+#define QD_CONV_DENSE_PASSES(way)                                                                                    \
+    size_t qd_conv_##way##_forward_bytes(const qd_layer_call *call, const qd_conv_shape *s);                         \
+    void qd_conv_##way##_forward(const qd_layer_call *call, const qd_conv_shape *s);                                 \
+    size_t qd_conv_##way##_backward_data_bytes(const qd_layer_call *call, const qd_conv_shape *s);                   \
+    void qd_conv_##way##_backward_data(const qd_layer_call *call, const qd_conv_shape *s);                           \
+    size_t qd_conv_##way##_backward_weights_bytes(const qd_layer_call *call, const qd_conv_shape *s);                \
+    void qd_conv_##way##_backward_weights(const qd_layer_call *call, const qd_conv_shape *s);
 
-/* dx = (or +=) dy * wᵀ. */
-size_t qd_conv_dense_backward_data_bytes(const qd_conv_shape *s, enum qd_dtype dtype, int threads);
-void qd_conv_dense_backward_data(const qd_layer_call *call, const qd_conv_shape *s);
-
-/* dw = dyᵀ · im2col(x). */
-size_t qd_conv_dense_backward_weights_bytes(const qd_conv_shape *s, enum qd_dtype dtype, int threads);
-void qd_conv_dense_backward_weights(const qd_layer_call *call, const qd_conv_shape *s);
+QD_CONV_DENSE_PASSES(dense) /* chooses one of: */
+QD_CONV_DENSE_PASSES(blas)
+QD_CONV_DENSE_PASSES(tiles)
+#undef QD_CONV_DENSE_PASSES
 
 /* Bias: y += bias in every row, and db = Σ_rows dy summed in double; rows = n·oh·ow. */
 void qd_conv_add_bias(const qd_layer_call *call, const qd_conv_shape *s);

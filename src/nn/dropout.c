@@ -30,22 +30,15 @@ static unsigned backward_needs(const void *config, enum qd_activation fused)
     return QD_NEEDS_NOTHING;
 }
 
-static size_t saved_bytes(const void *config, const qd_dims *in, const qd_dims *out, int64_t n, enum qd_dtype dtype)
+static size_t saved_bytes(const qd_layer_call *call)
 {
-    (void)config;
-    (void)out;
-    return (size_t)(n * in->c) * qd_dtype_size(dtype);
+    return (size_t)(call->n * call->in[0].c) * qd_dtype_size(call->dtype);
 }
 
 /* The decisions of one forward pass. */
-static size_t workspace_bytes(const void *config, const qd_dims *in, const qd_dims *out, int64_t n,
-                              enum qd_dtype dtype, int threads, bool backward)
+static size_t workspace_bytes(const qd_layer_call *call, bool backward)
 {
-    (void)config;
-    (void)out;
-    (void)dtype;
-    (void)threads;
-    return backward ? 0 : (size_t)(n * in->c) * sizeof(bool);
+    return backward ? 0 : (size_t)(call->n * call->in[0].c) * sizeof(bool);
 }
 
 static int64_t draws_per_sample(const void *config, const qd_dims *in)

@@ -94,11 +94,11 @@ typedef struct qd_layer_ops {
                             qd_layer_decl *decl);
     /* enum qd_backward_needs, given the config and the fused activation. */
     unsigned (*backward_needs)(const void *config, enum qd_activation fused);
-    /* Bytes of call->saved for up to n samples; NULL: none. */
-    size_t (*saved_bytes)(const void *config, const qd_dims *in, const qd_dims *out, int64_t n, enum qd_dtype dtype);
-    /* Bytes of call->workspace for up to n samples, of forward (backward = false) or backward; NULL: none. */
-    size_t (*workspace_bytes)(const void *config, const qd_dims *in, const qd_dims *out, int64_t n,
-                              enum qd_dtype dtype, int threads, bool backward);
+    /* Bytes of call->saved for up to call->n samples; NULL: none. The call has no addresses yet. */
+    size_t (*saved_bytes)(const qd_layer_call *call);
+    /* Bytes of call->workspace for up to call->n samples, of forward (backward = false) or backward; NULL: none. The
+     * call has no addresses yet. */
+    size_t (*workspace_bytes)(const qd_layer_call *call, bool backward);
     /* Random decisions (of two words each) one sample costs in training mode; NULL: none. */
     int64_t (*draws_per_sample)(const void *config, const qd_dims *in);
     /* Errors: QD_ERR_SHAPE (one value per channel in training BatchNorm). */

@@ -54,18 +54,15 @@ static unsigned backward_needs(const void *config, enum qd_activation fused)
     return QD_NEEDS_INPUT0;
 }
 
-static size_t workspace_bytes(const void *config, const qd_dims *in, const qd_dims *out, int64_t n,
-                              enum qd_dtype dtype, int threads, bool backward)
+static size_t workspace_bytes(const qd_layer_call *call, bool backward)
 {
-    qd_conv_shape s = shape_of(config, n);
+    qd_conv_shape s = shape_of(call->config, call->n);
     size_t weights, data, bias;
 
-    (void)in;
-    (void)out;
     if (!backward)
-        return qd_conv_dense_forward_bytes(&s, dtype, threads);
-    weights = qd_conv_dense_backward_weights_bytes(&s, dtype, threads);
-    data = qd_conv_dense_backward_data_bytes(&s, dtype, threads);
+        return qd_conv_dense_forward_bytes(call, &s);
+    weights = qd_conv_dense_backward_weights_bytes(call, &s);
+    data = qd_conv_dense_backward_data_bytes(call, &s);
     bias = qd_conv_backward_bias_bytes(&s);
     weights = weights > data ? weights : data;
     return weights > bias ? weights : bias;

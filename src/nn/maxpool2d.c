@@ -47,12 +47,9 @@ static unsigned backward_needs(const void *config, enum qd_activation fused)
     return QD_NEEDS_NOTHING;
 }
 
-static size_t saved_bytes(const void *config, const qd_dims *in, const qd_dims *out, int64_t n, enum qd_dtype dtype)
+static size_t saved_bytes(const qd_layer_call *call)
 {
-    (void)config;
-    (void)in;
-    (void)dtype;
-    return (size_t)(n * qd_dims_count(out));
+    return (size_t)(call->n * qd_dims_count(&call->out));
 }
 
 static qd_conv_shape window_shape(const qd_layer_call *call, int64_t images)

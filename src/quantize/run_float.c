@@ -79,13 +79,17 @@ static void step_bytes(const qd_qgraph *q, const qd_qstep *step, size_t *workspa
     qd_activation_config activation = {QD_ACTIVATION_NONE};
     const void *config = NULL;
     const qd_layer_ops *ops = step_layer(q, step, &activation, &config);
-    qd_dims in[2] = {step_dims(q, step, step->input[0]), step_dims(q, step, step->input[1])};
-    qd_dims out = step_dims(q, step, step->output);
+    const qd_layer_call call = {.ctx = q->ctx,
+                                .k = &q->kernels,
+                                .dtype = QD_F32,
+                                .threads = qd_context_threads(q->ctx),
+                                .config = config,
+                                .n = q->max_batch,
+                                .in = {step_dims(q, step, step->input[0]), step_dims(q, step, step->input[1])},
+                                .out = step_dims(q, step, step->output)};
 
-    *workspace = ops->workspace_bytes == NULL ? 0
-                                              : ops->workspace_bytes(config, in, &out, q->max_batch, QD_F32,
-                                                                     qd_context_threads(q->ctx), false);
-    *saved = ops->saved_bytes == NULL ? 0 : ops->saved_bytes(config, in, &out, q->max_batch, QD_F32);
+    *workspace = ops->workspace_bytes == NULL ? 0 : ops->workspace_bytes(&call, false);
+    *saved = ops->saved_bytes == NULL ? 0 : ops->saved_bytes(&call);
 }
 
 size_t qd_qgraph_float_workspace_bytes(const qd_qgraph *q, size_t *saved_offset)

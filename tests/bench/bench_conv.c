@@ -147,23 +147,23 @@ static void measure(qd_context *ctx, const qd_kernels *k, const layer *l, int64_
         fprintf(stderr, "bench_conv: %s\n", qd_context_error(ctx));
         exit(1);
     }
-    bytes[0] = ops->workspace_bytes(&config, &in, &decl.out, n, QD_F32, threads, false);
-    bytes[1] = ops->workspace_bytes(&config, &in, &decl.out, n, QD_F32, threads, true);
-    call =
-        (qd_layer_call){.ctx = ctx,
-                        .k = k,
-                        .threads = threads,
-                        .training = true,
-                        .name = l->name,
-                        .config = &config,
-                        .n = n,
-                        .in = {in},
-                        .out = decl.out,
-                        .x = {random_floats(n * qd_dims_count(&in))},
-                        .y = random_floats(n * qd_dims_count(&decl.out)),
-                        .dy = random_floats(n * qd_dims_count(&decl.out)),
-                        .param = {random_floats(l->out * l->in / l->groups * l->kernel * l->kernel)},
-                        .workspace = random_floats((int64_t)((bytes[0] > bytes[1] ? bytes[0] : bytes[1]) / 4 + 1))};
+    call = (qd_layer_call){.ctx = ctx,
+                           .k = k,
+                           .dtype = QD_F32,
+                           .threads = threads,
+                           .training = true,
+                           .name = l->name,
+                           .config = &config,
+                           .n = n,
+                           .in = {in},
+                           .out = decl.out,
+                           .x = {random_floats(n * qd_dims_count(&in))},
+                           .y = random_floats(n * qd_dims_count(&decl.out)),
+                           .dy = random_floats(n * qd_dims_count(&decl.out)),
+                           .param = {random_floats(l->out * l->in / l->groups * l->kernel * l->kernel)}};
+    bytes[0] = ops->workspace_bytes(&call, false);
+    bytes[1] = ops->workspace_bytes(&call, true);
+    call.workspace = random_floats((int64_t)((bytes[0] > bytes[1] ? bytes[0] : bytes[1]) / 4 + 1));
     {
         float *dx = random_floats(n * qd_dims_count(&in));
         float *dw = random_floats(l->out * l->in / l->groups * l->kernel * l->kernel);

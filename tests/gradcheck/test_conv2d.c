@@ -111,9 +111,22 @@ Test(conv2d, workspace_of_a_full_batch_stays_below_64_mib)
         qd_layer_decl decl;
 
         TEST_OK(ctx, qd_layer_conv2d.infer(ctx, "conv", config, &in, &decl));
-        for (int backward = 0; backward < 2; backward++)
-            cr_expect_lt(qd_layer_conv2d.workspace_bytes(config, &in, &decl.out, 64, QD_F32, 2, backward == 1),
-                         64u << 20, "layer %zu", i);
+        for (int isa = 0; isa <= (int)qd_context_isa(ctx); isa++) {
+            qd_kernels kernels;
+            const qd_layer_call call = {.ctx = ctx,
+                                        .k = &kernels,
+                                        .dtype = QD_F32,
+                                        .threads = 2,
+                                        .config = config,
+                                        .n = 64,
+                                        .in = {in},
+                                        .out = decl.out};
+
+            qd_kernels_fill((enum qd_isa)isa, QD_F32, &kernels);
+            for (int backward = 0; backward < 2; backward++)
+                cr_expect_lt(qd_layer_conv2d.workspace_bytes(&call, backward == 1), 64u << 20, "layer %zu, %s", i,
+                             qd_isa_name((enum qd_isa)isa));
+        }
     }
     qd_context_destroy(ctx);
 }

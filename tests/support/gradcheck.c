@@ -313,12 +313,10 @@ static void run_create(run *r, const gradcheck_case *c, const qd_layer_ops *ops,
     block_create(&r->dy, r->y.bytes);
     block_load(r, &r->dy, v->dy);
     block_create(&r->hidden, r->y.bytes > largest ? r->y.bytes : largest);
-    block_create(&r->saved, ops->saved_bytes ? ops->saved_bytes(c->config, c->in, &decl->out, c->n, dtype) : 0);
+    block_create(&r->saved, ops->saved_bytes ? ops->saved_bytes(&r->call) : 0);
     for (int backward = 0; backward < 2; backward++)
         block_create(&r->workspace[backward],
-                     ops->workspace_bytes
-                         ? ops->workspace_bytes(c->config, c->in, &decl->out, c->n, dtype, threads, backward == 1)
-                         : 0);
+                     ops->workspace_bytes ? ops->workspace_bytes(&r->call, backward == 1) : 0);
     r->call.saved = block_data(&r->saved);
 }
 
@@ -589,17 +587,34 @@ static void check_threads(const run *one, const run *more, const char *between)
 }
 
 /* "for up to n samples": memory planned for a full batch must serve a smaller one. */
-static void check_sizes_grow(const gradcheck_case *c, const qd_layer_ops *ops, const qd_layer_decl *decl)
+static void check_sizes_grow(const gradcheck_case *c, const qd_layer_ops *ops, const qd_layer_decl *decl,
+                             qd_context *ctx)
 {
+    qd_kernels kernels;
+
+    qd_kernels_fill(qd_context_isa(ctx), QD_F32, &kernels);
     for (int64_t n = 1; n < 2 * c->n; n++) {
+        qd_layer_call call = {.ctx = ctx,
+                              .k = &kernels,
+                              .dtype = QD_F32,
+                              .threads = 2,
+                              .name = c->name,
+                              .config = c->config,
+                              .fused = c->fused,
+                              .n = n,
+                              .out = decl->out};
+        qd_layer_call more;
+
+        for (int i = 0; i < ops->input_count; i++)
+            call.in[i] = c->in[i];
+        more = call;
+        more.n++;
         if (ops->saved_bytes)
-            cr_assert_leq(ops->saved_bytes(c->config, c->in, &decl->out, n, QD_F32),
-                          ops->saved_bytes(c->config, c->in, &decl->out, n + 1, QD_F32),
+            cr_assert_leq(ops->saved_bytes(&call), ops->saved_bytes(&more),
                           "%s '%s': saved_bytes shrinks from %lld samples to one more", ops->name, c->name,
                           (long long)n);
         for (int backward = 0; ops->workspace_bytes && backward < 2; backward++)
-            cr_assert_leq(ops->workspace_bytes(c->config, c->in, &decl->out, n, QD_F32, 2, backward == 1),
-                          ops->workspace_bytes(c->config, c->in, &decl->out, n + 1, QD_F32, 2, backward == 1),
+            cr_assert_leq(ops->workspace_bytes(&call, backward == 1), ops->workspace_bytes(&more, backward == 1),
                           "%s '%s': workspace_bytes shrinks from %lld samples to one more", ops->name, c->name,
                           (long long)n);
     }
@@ -616,7 +631,7 @@ void gradcheck_run(enum qd_layer_kind kind, const gradcheck_case *c)
     cr_assert_eq(qd_context_create(NULL, &ctx), QD_OK);
     cr_assert_eq(ops->infer(ctx, c->name, c->config, c->in, &decl), QD_OK, "%s '%s': infer: %s", ops->name, c->name,
                  qd_context_error(ctx));
-    check_sizes_grow(c, ops, &decl);
+    check_sizes_grow(c, ops, &decl, ctx);
     values_draw(c, ops, &decl, &v);
 
     run_create(&f64, c, ops, &decl, &v, ctx, QD_F64, 1);

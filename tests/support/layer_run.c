@@ -57,12 +57,13 @@ void layer_run_create(layer_run *run, qd_context *ctx, enum qd_layer_kind kind, 
     }
     for (int i = 0; i < run->decl.buffer_count; i++)
         call->buffer[i] = allocate(layer_run_decl_count(&run->decl.buffers[i]), dtype);
-    call->saved = malloc(ops->saved_bytes ? ops->saved_bytes(config, in, &call->out, n, dtype) : 1);
+    call->saved = malloc(ops->saved_bytes ? ops->saved_bytes(call) : 1);
     cr_assert_not_null(call->saved);
     for (int backward = 0; backward < 2; backward++) {
         /* Threads only matter to layers whose scratch they share: room for as many as any test uses. */
-        run->workspace[backward] = malloc(
-            ops->workspace_bytes ? ops->workspace_bytes(config, in, &call->out, n, dtype, 8, backward == 1) : 1);
+        qd_layer_call most = *call;
+        most.threads = 8;
+        run->workspace[backward] = malloc(ops->workspace_bytes ? ops->workspace_bytes(&most, backward == 1) : 1);
         cr_assert_not_null(run->workspace[backward]);
     }
 }

@@ -75,7 +75,8 @@ static int64_t argmax(const float *logits, int64_t classes)
  * A step alone differs where a float sum of exact products lands on the other side of a tie: a relative error of some
  * 1e-6 on values of some 30 codes, so in less than one code of 10,000, and never by more than one. Through a whole
  * network one such difference spreads to ten times as many codes at every 3x3 convolution (these random networks are
- * far more chaotic than trained ones), so how many differ in the end is luck: none, or a few in a hundred.
+ * far more chaotic than trained ones), so how many differ in the end is luck, another for each instruction set: none,
+ * or a few in a hundred. A wrong scale or zero point leaves codes within one by accident only: a few in a hundred.
  */
 static void check_agreement(const char *name, bool per_channel)
 {
@@ -97,7 +98,7 @@ static void check_agreement(const char *name, bool per_channel)
     cr_assert_geq((double)alone.equal, 0.9999 * (double)alone.count, "%s: %lld of %lld codes differ in single steps",
                   name, (long long)(alone.count - alone.equal), (long long)alone.count);
     cr_assert_eq(alone.within_one, alone.count, "%s: a single step differs by more than one code", name);
-    cr_assert_geq(near, 0.98, "%s: %g of the codes within one", name, near);
+    cr_assert_geq(near, 0.9, "%s: %g of the codes within one", name, near);
     cr_assert_geq(same, network.n - 1, "%s: %lld of %lld predictions agree", name, (long long)same,
                   (long long)network.n);
     qd_qgraph_destroy(q);

@@ -4,6 +4,9 @@
 
 #include "kernels/kernels.h"
 
+/* 2 vectors of 8 floats: see tile_avx2.c. */
+#define QD_AVX2_PANELS ((qd_panels){.lanes = 8, .vectors = 2})
+
 #define QD_AVX2_DECLARE(name, parameters) void qd_f32_##name##__avx2 parameters;
 QD_REFERENCE_KERNEL_LIST(QD_AVX2_DECLARE)
 #undef QD_AVX2_DECLARE

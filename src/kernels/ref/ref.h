@@ -8,6 +8,9 @@
 
 #include "kernels/kernels.h"
 
+/* Small and uneven, so that tests of what lies above meet every kind of panel. */
+#define QD_REFERENCE_PANELS ((qd_panels){.lanes = 4, .vectors = 3})
+
 #define QD_REF_DECLARE(name, parameters)                                                                             \
     void qd_f32_##name##__ref parameters;                                                                            \
     void qd_f64_##name##__ref parameters;

@@ -1,0 +1,382 @@
+/*
+ * Dense convolution through the tile kernels, float32: no columns are copied, the kernels read the rows that the
+ * window sees where they lie (conv_window.h), against weights packed once a call. Per group, K = taps·depth: forward
+ * y[rows][oc]  = rows of x [rows][K] · w[K][oc] backward data     dx[rows][ic] = rows of dy [rows][K] · w[K][ic], a
+ * product for each phase of the stride backward weights  dw[oc][K]    = Σ_rows dy[row][oc] · rows of x [row][K]
+ */
+#include "nn/conv_passes.h"
+#include "nn/conv_window.h"
+
+#include "base/arena.h"
+
+#include <omp.h>
+#include <string.h>
+
+/* Rows of one kernel call. A multiple of every tile's lines; 192 rows of up to 512 channels stay in the second-level
+ * cache while all panels of the weights pass by. Fewer where a product has few rows: eight chunks, to share out. */
+#define CHUNK_ROWS     192
+#define CHUNK_ROWS_MIN 24
+#define CHUNKS_WANTED  8
+
+/* Rows of one step of the weights' gradient: as above, for the addresses of all taps and the rows behind them. */
+#define GRADIENT_ROWS 256
+
+/* Weights' gradients of this many values or more are cut into blocks of output channels, which all threads sum over
+ * all rows; smaller ones are summed from partials over rows. 15 further buffers of the larger ones take 10 MB up. */
+#define BLOCKED_GRADIENT_COUNT (160 << 10)
+#define GRADIENT_BLOCKS        8  /* even shares for 2, 4 and 8 threads */
+#define BLOCK_LINES            12 /* blocks begin at a multiple of most tiles' lines */
+
+/* With so few channels a tap is too short a run: the input is copied with margins, and a line of the kernel is one.
+ */
+#define FEW_CHANNELS 4
+
+typedef struct tiles {
+    qd_conv_window window;
+    int64_t depth;       /* values of a tap */
+    int64_t columns;     /* of the product */
+    const float *w;      /* packed */
+    const float *source; /* first channel of the group */
+    float *target;
+    bool accumulate;
+    const float *zeros; /* depth of them */
+    void *addresses;    /* [threads][address_bytes] */
+    size_t address_bytes;
+} tiles;
+
+static bool has_few_channels(const qd_conv_shape *s)
+{
+    return s->groups == 1 && s->ic <= FEW_CHANNELS && s->kw > 1;
+}
+
+static int64_t chunk_rows(int64_t rows)
+{
+    const int64_t share = qd_piece_count(qd_piece_count(rows, CHUNKS_WANTED), CHUNK_ROWS_MIN) * CHUNK_ROWS_MIN;
+    return qd_min_i64(share, CHUNK_ROWS);
+}
+
+/* ---- workspace: parts behind each other ---- */
+
+typedef struct carver {
+    unsigned char *at; /* NULL while only counting */
+    size_t used;
+} carver;
+
+static void *carve(carver *c, size_t bytes)
+{
+    void *part = c->at ? c->at + c->used : NULL;
+    c->used += qd_align_bytes(bytes);
+    return part;
+}
+
+static size_t address_bytes(int64_t taps, int64_t rows)
+{
+    return qd_align_bytes((size_t)((taps + 1) * rows) * sizeof(void *));
+}
+
+/* ---- packing ---- */
+
+/* [panel][K][width] from w[columns][K], K in the order of the kernel's taps. */
+static void pack_rows(const qd_layer_call *call, const float *w, int64_t columns, int64_t depth, float *out)
+{
+    enum { BLOCK = 16 }; /* a cache line of every column's run; the written block stays in first-level cache */
+    const qd_panels panels = call->k->panels;
+    const int64_t count = qd_panel_count(panels, columns), blocks = qd_piece_count(depth, BLOCK);
+
+#pragma omp parallel for schedule(static) num_threads(call->threads)
+    for (int64_t job = 0; job < count * blocks; job++) {
+        const qd_panel panel = qd_panel_at(panels, columns, job / blocks);
+        const qd_piece k = qd_piece_of(depth, BLOCK, job % blocks);
+        float *to = out + panel.first_width * depth + k.first * panel.width;
+        for (int64_t c = 0; c < panel.width; c++) {
+            const float *from = w + (panel.first_column + c) * depth + k.first;
+            for (int64_t i = 0; i < k.count; i++)
+                to[i * panel.width + c] = c < panel.columns ? from[i] : 0.0f;
+        }
+    }
+}
+
+/* [panel][tap][oc][width] over the input channels, from w[oc][kh][kw][ic], for the taps of one phase. */
+static void pack_phase(const qd_layer_call *call, const qd_conv_shape *s, const qd_conv_window *window,
+                       const float *w, float *out)
+{
+    const qd_panels panels = call->k->panels;
+    const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups, taps = qd_conv_window_taps(window);
+    const int64_t count = qd_panel_count(panels, ic);
+
+#pragma omp parallel for schedule(static) num_threads(call->threads)
+    for (int64_t job = 0; job < count * taps; job++) {
+        const qd_panel panel = qd_panel_at(panels, ic, job / taps);
+        const int64_t tap = job % taps;
+        const int64_t kh = window->kernel_y + tap / window->taps_w * window->kernel_step;
+        const int64_t kw = window->kernel_x + tap % window->taps_w * window->kernel_step;
+        float *to = out + panel.first_width * taps * oc + tap * oc * panel.width;
+        for (int64_t o = 0; o < oc; o++, to += panel.width) {
+            const float *from = w + ((o * s->kh + kh) * s->kw + kw) * ic + panel.first_column;
+            for (int64_t c = 0; c < panel.width; c++)
+                to[c] = c < panel.columns ? from[c] : 0.0f;
+        }
+    }
+}
+
+static size_t packed_bytes(const qd_layer_call *call, int64_t depth, int64_t columns)
+{
+    return (size_t)(depth * qd_panel_total_width(call->k->panels, columns)) * sizeof(float);
+}
+
+/* ---- input with margins ---- */
+
+static size_t margins_bytes(const qd_conv_shape *s)
+{
+    return (size_t)(s->n * (s->ih + 2 * s->pad) * (s->iw + 2 * s->pad) * s->ic) * sizeof(float);
+}
+
+static void copy_with_margins(const qd_layer_call *call, const qd_conv_shape *s, float *out)
+{
+    const int64_t height = s->ih + 2 * s->pad, line = (s->iw + 2 * s->pad) * s->ic, margin = s->pad * s->ic;
+    const float *x = call->x[0];
+
+#pragma omp parallel for schedule(static) num_threads(call->threads)
+    for (int64_t job = 0; job < s->n * height; job++) {
+        const int64_t y = job % height - s->pad;
+        float *to = out + job * line;
+        if (y < 0 || y >= s->ih) {
+            memset(to, 0, (size_t)line * sizeof *to);
+            continue;
+        }
+        memset(to, 0, (size_t)margin * sizeof *to);
+        memcpy(to + margin, x + (job / height * s->ih + y) * s->iw * s->ic, (size_t)(s->iw * s->ic) * sizeof *to);
+        memset(to + margin + s->iw * s->ic, 0, (size_t)margin * sizeof *to);
+    }
+}
+
+/* ---- rows ---- */
+
+/* One product: all its rows against all columns. */
+static void make_rows(const qd_layer_call *call, const tiles *t)
+{
+    const int64_t rows = qd_conv_window_rows(&t->window), taps = qd_conv_window_taps(&t->window);
+    if (rows == 0) /* a phase beyond a small image */
+        return;
+    const int64_t per_chunk = chunk_rows(rows), chunks = qd_piece_count(rows, per_chunk);
+
+#pragma omp parallel for schedule(static) num_threads(call->threads)
+    for (int64_t index = 0; index < chunks; index++) {
+        const qd_piece chunk = qd_piece_of(rows, per_chunk, index);
+        const void **x =
+            (const void **)((unsigned char *)t->addresses + (size_t)omp_get_thread_num() * t->address_bytes);
+        void **y = (void **)(x + taps * chunk.count);
+        qd_conv_window_sources(&t->window, t->source, t->zeros, chunk.first, chunk.count, x);
+        qd_conv_window_targets(&t->window, t->target, chunk.first, chunk.count, y);
+        const qd_tile_rows_args args = {.rows = chunk.count,
+                                        .columns = t->columns,
+                                        .taps = taps,
+                                        .depth = t->depth,
+                                        .x = x,
+                                        .w = t->w,
+                                        .panel_count = qd_panel_count(call->k->panels, t->columns),
+                                        .accumulate = t->accumulate,
+                                        .y = y};
+        call->k->tile_rows(&args);
+    }
+}
+
+/* ---- forward ---- */
+
+typedef struct forward_space {
+    float *packed, *margins, *zeros;
+    void *addresses;
+} forward_space;
+
+static size_t carve_forward(const qd_layer_call *call, const qd_conv_shape *s, void *workspace, forward_space *out)
+{
+    const bool few = has_few_channels(s);
+    const int64_t ic = s->ic / s->groups, taps = few ? s->kh : s->kh * s->kw;
+    carver c = {.at = workspace};
+    forward_space space = {.packed = carve(&c, packed_bytes(call, s->kh * s->kw * ic, s->oc / s->groups)),
+                           .margins = few ? carve(&c, margins_bytes(s)) : NULL,
+                           .zeros = carve(&c, (size_t)ic * sizeof(float))};
+    space.addresses = carve(&c, (size_t)call->threads * address_bytes(taps, CHUNK_ROWS));
+    if (out)
+        *out = space;
+    return c.used;
+}
+
+size_t qd_conv_tiles_forward_bytes(const qd_layer_call *call, const qd_conv_shape *s)
+{
+    return carve_forward(call, s, NULL, NULL);
+}
+
+void qd_conv_tiles_forward(const qd_layer_call *call, const qd_conv_shape *s)
+{
+    const bool few = has_few_channels(s);
+    const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups, columns = s->kh * s->kw * ic;
+    forward_space space;
+    carve_forward(call, s, call->workspace, &space);
+    memset(space.zeros, 0, (size_t)ic * sizeof(float));
+    if (few)
+        copy_with_margins(call, s, space.margins);
+
+    for (int64_t group = 0; group < s->groups; group++) {
+        pack_rows(call, (const float *)call->param[0] + group * oc * columns, oc, columns, space.packed);
+        tiles t = {.window = few ? qd_conv_window_bands(s) : qd_conv_window_forward(s),
+                   .depth = few ? s->kw * ic : ic,
+                   .columns = oc,
+                   .w = space.packed,
+                   .source = few ? space.margins : (const float *)call->x[0] + group * ic,
+                   .target = (float *)call->y + group * oc,
+                   .zeros = space.zeros,
+                   .addresses = space.addresses};
+        t.address_bytes = address_bytes(qd_conv_window_taps(&t.window), CHUNK_ROWS);
+        make_rows(call, &t);
+    }
+}
+
+/* ---- backward data ---- */
+
+typedef struct data_space {
+    float *packed, *zeros;
+    void *addresses;
+} data_space;
+
+static size_t carve_data(const qd_layer_call *call, const qd_conv_shape *s, void *workspace, data_space *out)
+{
+    const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups;
+    carver c = {.at = workspace};
+    data_space space = {.packed = carve(&c, packed_bytes(call, s->kh * s->kw * oc, ic)),
+                        .zeros = carve(&c, (size_t)oc * sizeof(float))};
+    space.addresses = carve(&c, (size_t)call->threads * address_bytes(s->kh * s->kw, CHUNK_ROWS));
+    if (out)
+        *out = space;
+    return c.used;
+}
+
+size_t qd_conv_tiles_backward_data_bytes(const qd_layer_call *call, const qd_conv_shape *s)
+{
+    return carve_data(call, s, NULL, NULL);
+}
+
+void qd_conv_tiles_backward_data(const qd_layer_call *call, const qd_conv_shape *s)
+{
+    const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups;
+    data_space space;
+    carve_data(call, s, call->workspace, &space);
+    memset(space.zeros, 0, (size_t)oc * sizeof(float));
+
+    for (int64_t group = 0; group < s->groups; group++) {
+        for (int64_t phase = 0; phase < qd_conv_window_phases(s); phase++) {
+            tiles t = {.window = qd_conv_window_backward(s, phase),
+                       .depth = oc,
+                       .columns = ic,
+                       .w = space.packed,
+                       .source = (const float *)call->dy + group * oc,
+                       .target = (float *)call->dx[0] + group * ic,
+                       .accumulate = call->accumulate[0],
+                       .zeros = space.zeros,
+                       .addresses = space.addresses,
+                       .address_bytes = address_bytes(s->kh * s->kw, CHUNK_ROWS)};
+            pack_phase(call, s, &t.window, (const float *)call->param[0] + group * oc * s->kh * s->kw * ic,
+                       space.packed);
+            make_rows(call, &t); /* without taps: zeros */
+        }
+    }
+}
+
+/* ---- backward weights ---- */
+
+typedef struct weights_space {
+    float *margins, *zeros, *sums;
+    void *addresses;
+} weights_space;
+
+/* How the sum over rows x the lines of dw is shared out. */
+typedef struct shares {
+    int64_t partials, blocks;
+} shares;
+
+static shares weights_shares(const qd_conv_shape *s)
+{
+    const int64_t count = s->oc / s->groups * s->kh * s->kw * (s->ic / s->groups);
+    const int64_t steps = qd_piece_count(s->n * s->oh * s->ow, GRADIENT_ROWS);
+    return count >= BLOCKED_GRADIENT_COUNT ? (shares){1, GRADIENT_BLOCKS}
+                                           : (shares){qd_min_i64(QD_CONV_MAX_PARTIALS, steps), 1};
+}
+
+static size_t carve_weights(const qd_layer_call *call, const qd_conv_shape *s, void *workspace, weights_space *out)
+{
+    const bool few = has_few_channels(s);
+    const int64_t ic = s->ic / s->groups, taps = few ? s->kh : s->kh * s->kw;
+    const int64_t count = s->oc / s->groups * s->kh * s->kw * ic;
+    carver c = {.at = workspace};
+    weights_space space = {.margins = few ? carve(&c, margins_bytes(s)) : NULL,
+                           .zeros = carve(&c, (size_t)ic * sizeof(float)),
+                           .sums = carve(&c, (size_t)((weights_shares(s).partials - 1) * count) * sizeof(float))};
+    space.addresses = carve(&c, (size_t)call->threads * address_bytes(taps, GRADIENT_ROWS));
+    if (out)
+        *out = space;
+    return c.used;
+}
+
+size_t qd_conv_tiles_backward_weights_bytes(const qd_layer_call *call, const qd_conv_shape *s)
+{
+    return carve_weights(call, s, NULL, NULL);
+}
+
+/* dw[lines][K] over some rows and output channels; t->target is dw, t->columns the values of a tap. */
+static void sum_gradient(const qd_layer_call *call, const qd_conv_shape *s, const tiles *t, const float *dy,
+                         qd_piece rows, qd_piece lines, float *dw)
+{
+    const int64_t taps = qd_conv_window_taps(&t->window), row_values = taps * t->depth;
+    const void **x = (const void **)((unsigned char *)t->addresses + (size_t)omp_get_thread_num() * t->address_bytes);
+
+    for (int64_t done = 0; done < rows.count; done += GRADIENT_ROWS) {
+        const int64_t first = rows.first + done, count = qd_min_i64(GRADIENT_ROWS, rows.count - done);
+        qd_conv_window_sources(&t->window, t->source, t->zeros, first, count, x);
+        for (int64_t tap = 0; tap < taps; tap++) {
+            const qd_tile_outer_args args = {.rows = count,
+                                             .lines = lines.count,
+                                             .columns = t->depth,
+                                             .a = dy + first * s->oc + lines.first,
+                                             .lda = s->oc,
+                                             .b = x + tap * count,
+                                             .accumulate = done > 0,
+                                             .c = dw + lines.first * row_values + tap * t->depth,
+                                             .ldc = row_values};
+            call->k->tile_outer(&args);
+        }
+    }
+}
+
+void qd_conv_tiles_backward_weights(const qd_layer_call *call, const qd_conv_shape *s)
+{
+    const bool few = has_few_channels(s);
+    const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups, count = oc * s->kh * s->kw * ic;
+    const int64_t rows = s->n * s->oh * s->ow, units = qd_piece_count(oc, BLOCK_LINES);
+    const shares share = weights_shares(s);
+    weights_space space;
+    carve_weights(call, s, call->workspace, &space);
+    memset(space.zeros, 0, (size_t)ic * sizeof(float));
+    if (few)
+        copy_with_margins(call, s, space.margins);
+
+    for (int64_t group = 0; group < s->groups; group++) {
+        const float *dy = (const float *)call->dy + group * oc;
+        float *dw = (float *)call->grad[0] + group * count;
+        tiles t = {.window = few ? qd_conv_window_bands(s) : qd_conv_window_forward(s),
+                   .depth = few ? s->kw * ic : ic,
+                   .source = few ? space.margins : (const float *)call->x[0] + group * ic,
+                   .zeros = space.zeros,
+                   .addresses = space.addresses};
+        t.address_bytes = address_bytes(qd_conv_window_taps(&t.window), GRADIENT_ROWS);
+
+#pragma omp parallel for schedule(static) num_threads(call->threads)
+        for (int64_t job = 0; job < share.partials * share.blocks; job++) {
+            const int64_t p = job / share.blocks, block = job % share.blocks;
+            const int64_t line = qd_min_i64(oc, units * block / share.blocks * BLOCK_LINES);
+            const int64_t line_end = qd_min_i64(oc, units * (block + 1) / share.blocks * BLOCK_LINES);
+            sum_gradient(call, s, &t, dy, qd_partial_rows(rows, share.partials, p), (qd_piece){line, line_end - line},
+                         p == 0 ? dw : space.sums + (p - 1) * count);
+        }
+        qd_conv_add_partials(call, space.sums, share.partials - 1, count, dw);
+    }
+}
