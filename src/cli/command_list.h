@@ -7,6 +7,8 @@
     X(synth, "write the embedded data set: ten drawn classes")                                                       \
     X(dataset, "scan a data folder: classes, counts, sizes, unreadable files, fingerprint")                          \
     X(eval, "loss and accuracy of a checkpoint on a data folder")                                                    \
-    X(observe, "activation statistics of a checkpoint's modules over given images")
+    X(observe, "activation statistics of a checkpoint's modules over given images")                                  \
+    X(bench, "speed of training steps or forward passes on random images")                                           \
+    X(profile, "where a training step's time goes, layer by layer, beside the floor")
 
 #endif

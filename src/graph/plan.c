@@ -15,6 +15,8 @@ struct qd_plan {
     qd_kernels kernels;
     qd_schedule schedule;
     qd_arena arena;
+    qd_plan_tracer *tracer;
+    void *tracer_user;
     const void *x; /* of a completed forward pass that no backward pass has used up, else NULL */
     int64_t n;
 };
@@ -60,6 +62,12 @@ void qd_plan_destroy(qd_plan *plan)
     qd_arena_destroy(&plan->arena);
     qd_schedule_free(&plan->schedule);
     free(plan);
+}
+
+void qd_plan_set_tracer(qd_plan *plan, qd_plan_tracer *tracer, void *user)
+{
+    plan->tracer = tracer;
+    plan->tracer_user = user;
 }
 
 static void *block_data(const qd_plan *plan, int block)
@@ -125,6 +133,32 @@ static qd_tensor value_view(const qd_plan *plan, int value, int64_t n)
     return view;
 }
 
+static enum qd_status run_layer(const qd_plan *plan, const qd_step *step, enum qd_plan_pass pass,
+                                const qd_layer_call *call)
+{
+    const qd_layer_ops *ops = plan->graph->nodes[step->node].ops;
+    if (plan->tracer)
+        plan->tracer(plan->tracer_user, step->reported_node, pass, call, true);
+    const enum qd_status status = pass == QD_PLAN_PASS_FORWARD ? ops->forward(call) : ops->backward(call);
+    if (plan->tracer)
+        plan->tracer(plan->tracer_user, step->reported_node, pass, call, false);
+    return status;
+}
+
+/* A traced plan asks for the gradients of weights and of data one after the other where the layer computes them so.
+ */
+static enum qd_status run_backward(const qd_plan *plan, const qd_step *step, const qd_layer_call *call)
+{
+    const enum qd_layer_kind kind = plan->graph->nodes[step->node].kind;
+    if (!plan->tracer || (kind != QD_LAYER_conv2d && kind != QD_LAYER_linear))
+        return run_layer(plan, step, QD_PLAN_PASS_BACKWARD, call);
+    qd_layer_call weights = *call, data = *call;
+    weights.dx[0] = NULL;
+    data.grad[0] = data.grad[1] = NULL;
+    QD_TRY(run_layer(plan, step, QD_PLAN_PASS_BACKWARD_WEIGHTS, &weights));
+    return data.dx[0] ? run_layer(plan, step, QD_PLAN_PASS_BACKWARD_DATA, &data) : QD_OK;
+}
+
 enum qd_status qd_plan_forward(qd_plan *plan, const void *x, int64_t n, const qd_draws *draws,
                                qd_plan_observer *observer, void *user, qd_tensor *logits)
 {
@@ -142,7 +176,7 @@ enum qd_status qd_plan_forward(qd_plan *plan, const void *x, int64_t n, const qd
             node->ops->draws_per_sample(node->config, &call.in[0]) > 0)
             return qd_fail(plan->ctx, QD_ERR_USAGE, "%s '%s': a training pass needs a source of random draws",
                            node->ops->name, node->name);
-        QD_TRY(node->ops->forward(&call));
+        QD_TRY(run_layer(plan, step, QD_PLAN_PASS_FORWARD, &call));
         if (observer) {
             qd_tensor view = value_view(plan, step->output, n);
             QD_TRY(observer(user, step->reported_node, &view));
@@ -172,7 +206,7 @@ enum qd_status qd_plan_backward(qd_plan *plan, const void *dlogits)
             call.dx[i] = block_data(plan, plan->schedule.grad_block[node->input[i]]);
             call.accumulate[i] = step->accumulate[i];
         }
-        QD_TRY(node->ops->backward(&call));
+        QD_TRY(run_backward(plan, step, &call));
     }
     plan->x = NULL; /* gradients have taken the place of values */
     return QD_OK;

@@ -50,6 +50,20 @@ enum qd_status qd_plan_forward(qd_plan *plan, const void *x, int64_t n, const qd
  * Errors: QD_ERR_USAGE (no forward pass before it, or a plan without backward). */
 enum qd_status qd_plan_backward(qd_plan *plan, const void *dlogits);
 
+/* What a traced layer call was for. Layers with two separable gradients are called once for each. */
+enum qd_plan_pass {
+    QD_PLAN_PASS_FORWARD,
+    QD_PLAN_PASS_BACKWARD,
+    QD_PLAN_PASS_BACKWARD_DATA,
+    QD_PLAN_PASS_BACKWARD_WEIGHTS
+};
+
+/* Told around each layer call of a traced plan, `begin` true before and false after it; `node` as for observers. */
+typedef void qd_plan_tracer(void *user, int node, enum qd_plan_pass pass, const qd_layer_call *call, bool begin);
+
+/* Traces every later pass; NULL: no more. */
+void qd_plan_set_tracer(qd_plan *plan, qd_plan_tracer *tracer, void *user);
+
 /* A qd_draws that takes every decision from `rng` in order. */
 qd_draws qd_draws_from_rng(qd_rng *rng);
 

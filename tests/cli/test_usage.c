@@ -32,12 +32,13 @@ static void expect_usage_error(outcome result, const char *piece)
 Test(usage, help_lists_every_command)
 {
     expect_in_output(PIECES("quantdrift", "--help"),
-                     PIECES("run ", "synth ", "dataset ", "eval ", "observe ", "--version", "Exit codes", "Example"));
+                     PIECES("run ", "synth ", "dataset ", "eval ", "observe ", "bench ", "profile ", "--version",
+                            "Exit codes", "Example"));
 }
 
 Test(usage, every_command_has_help_with_an_example)
 {
-    static const char *const commands[] = {"run", "synth", "dataset", "eval", "observe"};
+    static const char *const commands[] = {"run", "synth", "dataset", "eval", "observe", "bench", "profile"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         char example[64];
         snprintf(example, sizeof example, "quantdrift %s", commands[i]);
@@ -68,6 +69,10 @@ Test(usage, unknown_things_are_refused_with_code_2)
     expect_usage_error(QUANTDRIFT("dataset"), "name a folder");
     expect_usage_error(QUANTDRIFT("eval", "x.safetensors"), "--data is missing");
     expect_usage_error(QUANTDRIFT("observe", "x.safetensors"), "at least one image");
+    expect_usage_error(QUANTDRIFT("bench", "train"), "--model is missing");
+    expect_usage_error(QUANTDRIFT("bench", "sprint"), "expected train or forward, got 'sprint'");
+    expect_usage_error(QUANTDRIFT("profile"), "name a model");
+    expect_refusal(QUANTDRIFT("profile", "vgg"), 2, "unknown model 'vgg'");
 }
 
 Test(usage, nothing_at_all_shows_the_help_with_code_2)

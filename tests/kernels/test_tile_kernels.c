@@ -162,3 +162,16 @@ Test(tile_kernels, outer_products_summed_over_rows)
             for (size_t c = 0; c < COUNT(column_counts); c++)
                 check_outer(v, 1 + (int64_t)c * 5, row_counts[r], column_counts[c], (r + c) % 2 == 1, &state);
 }
+
+/* x → x/2 + 1 tends to 2 in every chain; only the counts say how many there were. */
+Test(tile_kernels, chains_count_their_operations)
+{
+    for (const kernel_variant *v = kernel_variants(); v->k; v++) {
+        double one[2], many[2];
+        v->k->multiply_add_chain(1, one);
+        v->k->multiply_add_chain(100, many);
+        cr_assert_gt(one[0], 0, "%s", v->name);
+        cr_assert_eq(many[0], 100 * one[0], "%s", v->name);
+        cr_assert_eq(many[1], 2 * one[1], "%s: %g after 100 rounds, %g after one", v->name, many[1], one[1]);
+    }
+}
