@@ -119,6 +119,12 @@ static qd_layer_call make_call(const qd_plan *plan, const qd_step *step, const v
         call.buffer[i] = element(state->buffers, graph->buffers[node->buffer[i]].offset, state->dtype);
     if (node->batches_tracked >= 0)
         call.batches_tracked = &state->batches_tracked[node->batches_tracked];
+    if (step->deferred_by >= 0) {
+        const qd_step *producer = &plan->schedule.steps[step->deferred_by];
+        const qd_layer_call made = make_call(plan, producer, x, n);
+        graph->nodes[producer->node].ops->defer(&made, &call.deferred);
+        call.x[0] = made.x[0];
+    }
     return call;
 }
 
@@ -177,7 +183,7 @@ enum qd_status qd_plan_forward(qd_plan *plan, const void *x, int64_t n, const qd
             return qd_fail(plan->ctx, QD_ERR_USAGE, "%s '%s': a training pass needs a source of random draws",
                            node->ops->name, node->name);
         QD_TRY(run_layer(plan, step, QD_PLAN_PASS_FORWARD, &call));
-        if (observer) {
+        if (observer && !step->deferred) {
             qd_tensor view = value_view(plan, step->output, n);
             QD_TRY(observer(user, step->reported_node, &view));
         }

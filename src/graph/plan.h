@@ -14,7 +14,8 @@ typedef struct qd_plan_config {
     int64_t max_batch;
     bool training; /* batch statistics and masks; running statistics updated */
     bool backward; /* keep what the backward pass needs; the state must have gradients */
-    bool fuse;     /* BatchNorm with the activation that follows it; false: every value exists */
+    bool fuse;     /* BatchNorm with the activation that follows it, both left to their readers where these can;
+                    * false: every value exists */
 } qd_plan_config;
 
 /* The three plans of the house. */
@@ -24,7 +25,8 @@ typedef struct qd_plan_config {
 #define QD_PLAN_INFERENCE(batch) ((qd_plan_config){.max_batch = (batch), .fuse = true})
 
 /* Called after each node has run with a view of its output (valid during the call only); `node` indexes
- * graph->nodes (a fused BatchNorm reports once, as the activation's node). A status other than QD_OK ends the pass.
+ * graph->nodes (a fused BatchNorm reports once, as the activation's node; one left to its readers does not report). A
+ * status other than QD_OK ends the pass.
  */
 typedef enum qd_status qd_plan_observer(void *user, int node, const qd_tensor *value);
 

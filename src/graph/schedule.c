@@ -37,6 +37,7 @@ static void make_steps(const qd_graph *graph, bool fuse, qd_schedule *s)
         *step = (qd_step){.node = i,
                           .reported_node = i,
                           .output = node->output,
+                          .deferred_by = -1,
                           .saved = -1,
                           .forward_workspace = -1,
                           .backward_workspace = -1};
@@ -47,6 +48,51 @@ static void make_steps(const qd_graph *graph, bool fuse, qd_schedule *s)
             step->reported_node = activation;
             step->output = graph->nodes[activation].output;
         }
+    }
+}
+
+/* The layer call of a step, without addresses. */
+static qd_layer_call sketch_call(qd_context *ctx, const qd_graph *graph, const qd_kernels *kernels,
+                                 enum qd_dtype dtype, int64_t n, const qd_step *step)
+{
+    const qd_node *node = &graph->nodes[step->node];
+    qd_layer_call call = {.ctx = ctx,
+                          .k = kernels,
+                          .dtype = dtype,
+                          .threads = qd_context_threads(ctx),
+                          .name = node->name,
+                          .config = node->config,
+                          .fused = step->fused,
+                          .n = n,
+                          .out = graph->values[step->output].dims};
+    for (int i = 0; i < node->ops->input_count; i++)
+        call.in[i] = graph->values[node->input[i]].dims;
+    call.deferred.present = step->deferred_by >= 0;
+    return call;
+}
+
+/*
+ * A step whose layer can leave its output to its readers does so when every reader can make it: the value is then
+ * neither written nor kept, and recomputed from the layer's input, which the backward pass needs anyway.
+ */
+static void defer_outputs(qd_context *ctx, const qd_graph *graph, const qd_kernels *kernels, enum qd_dtype dtype,
+                          int64_t n, qd_schedule *s)
+{
+    for (int i = 0; i < s->step_count; i++) {
+        qd_step *step = &s->steps[i];
+        bool all = graph->nodes[step->node].ops->defer && step->output != graph->output && step->deferred_by < 0;
+        for (int r = i + 1; all && r < s->step_count; r++) {
+            const qd_node *reader = &graph->nodes[s->steps[r].node];
+            const qd_layer_call call = sketch_call(ctx, graph, kernels, dtype, n, &s->steps[r]);
+            if (reader->input[1] == step->output)
+                all = false;
+            else if (reader->input[0] == step->output)
+                all = reader->ops->takes_deferred && reader->ops->takes_deferred(&call);
+        }
+        step->deferred = all;
+        for (int r = i + 1; all && r < s->step_count; r++)
+            if (graph->nodes[s->steps[r].node].input[0] == step->output)
+                s->steps[r].deferred_by = i;
     }
 }
 
@@ -70,59 +116,56 @@ static size_t value_bytes(const qd_value *value, int64_t n, enum qd_dtype dtype)
 }
 
 /* Saved block and workspaces of a step, which runs forward at `time` and, unless backward_time is -1, backward. */
-static void add_step_memory(qd_context *ctx, const qd_graph *graph, enum qd_dtype dtype, int64_t n, int time,
-                            int backward_time, qd_schedule *s)
+static void add_step_memory(const qd_layer_ops *ops, const qd_layer_call *call, int time, int backward_time,
+                            qd_schedule *s)
 {
     qd_step *step = &s->steps[time];
-    const qd_node *node = &graph->nodes[step->node];
-    qd_kernels kernels;
-    qd_kernels_fill(qd_context_isa(ctx), dtype, &kernels);
-    qd_layer_call call = {.ctx = ctx,
-                          .k = &kernels,
-                          .dtype = dtype,
-                          .threads = qd_context_threads(ctx),
-                          .name = node->name,
-                          .config = node->config,
-                          .fused = step->fused,
-                          .n = n,
-                          .out = graph->values[step->output].dims};
-    for (int i = 0; i < node->ops->input_count; i++)
-        call.in[i] = graph->values[node->input[i]].dims;
-
-    if (node->ops->saved_bytes)
-        step->saved =
-            add_block(s, node->ops->saved_bytes(&call), time, backward_time >= 0 ? backward_time : time);
-    if (!node->ops->workspace_bytes)
+    if (ops->saved_bytes)
+        step->saved = add_block(s, ops->saved_bytes(call), time, backward_time >= 0 ? backward_time : time);
+    if (!ops->workspace_bytes)
         return;
-    step->forward_workspace = add_block(s, node->ops->workspace_bytes(&call, false), time, time);
+    step->forward_workspace = add_block(s, ops->workspace_bytes(call, false), time, time);
     if (backward_time >= 0)
-        step->backward_workspace =
-            add_block(s, node->ops->workspace_bytes(&call, true), backward_time, backward_time);
+        step->backward_workspace = add_block(s, ops->workspace_bytes(call, true), backward_time, backward_time);
+}
+
+/* Input `i` of a step, or what it is made from, is needed at `time`. */
+static void input_live_until(const qd_graph *graph, qd_schedule *s, const qd_step *step, int i, int time)
+{
+    const qd_node *node = &graph->nodes[step->node];
+    if (i == 0 && step->deferred_by >= 0) {
+        const qd_step *producer = &s->steps[step->deferred_by];
+        live_until(s, producer->saved, time);
+        node = &graph->nodes[producer->node];
+    }
+    live_until(s, s->value_block[node->input[i]], time);
 }
 
 /* Values live from their producer to their last reader, be it a later layer or a backward pass. */
-static void add_values(qd_context *ctx, const qd_graph *graph, enum qd_dtype dtype, const qd_plan_config *config,
-                       qd_schedule *s)
+static void add_values(qd_context *ctx, const qd_graph *graph, const qd_kernels *kernels, enum qd_dtype dtype,
+                       const qd_plan_config *config, qd_schedule *s)
 {
     int last_time = (config->backward ? 2 : 1) * s->step_count - 1;
     for (int time = 0; time < s->step_count; time++) {
         const qd_step *step = &s->steps[time];
         const qd_node *node = &graph->nodes[step->node];
+        const qd_layer_call call = sketch_call(ctx, graph, kernels, dtype, config->max_batch, step);
         int backward_time = config->backward ? last_time - time : -1;
         unsigned needs = config->backward ? node->ops->backward_needs(node->config, step->fused) : QD_NEEDS_NOTHING;
         for (int i = 0; i < node->ops->input_count; i++) {
-            int block = s->value_block[node->input[i]];
-            live_until(s, block, time);
+            input_live_until(graph, s, step, i, time);
             if (needs & (i == 0 ? QD_NEEDS_INPUT0 : QD_NEEDS_INPUT1))
-                live_until(s, block, backward_time);
+                input_live_until(graph, s, step, i, backward_time);
         }
-        int block = add_block(s, value_bytes(&graph->values[step->output], config->max_batch, dtype), time, time);
-        s->value_block[step->output] = block;
-        if (needs & QD_NEEDS_OUTPUT)
-            live_until(s, block, backward_time);
-        if (step->output == graph->output)
-            live_until(s, block, last_time); /* the caller reads the logits when all is done */
-        add_step_memory(ctx, graph, dtype, config->max_batch, time, backward_time, s);
+        if (!step->deferred) {
+            int block = add_block(s, value_bytes(&graph->values[step->output], config->max_batch, dtype), time, time);
+            s->value_block[step->output] = block;
+            if (needs & QD_NEEDS_OUTPUT)
+                live_until(s, block, backward_time);
+            if (step->output == graph->output)
+                live_until(s, block, last_time); /* the caller reads the logits when all is done */
+        }
+        add_step_memory(node->ops, &call, time, backward_time, s);
     }
 }
 
@@ -154,6 +197,8 @@ enum qd_status qd_schedule_make(qd_context *ctx, const qd_graph *graph, enum qd_
     enum qd_status status = QD_OK;
     size_t nodes = (size_t)graph->node_count, values = (size_t)graph->value_count;
     qd_schedule s = {0};
+    qd_kernels kernels;
+    qd_kernels_fill(qd_context_isa(ctx), dtype, &kernels);
     s.steps = qd_calloc(nodes, sizeof *s.steps);
     s.blocks = qd_calloc(BLOCKS_PER_STEP * nodes, sizeof *s.blocks);
     s.value_block = qd_calloc(values, sizeof *s.value_block);
@@ -166,7 +211,9 @@ enum qd_status qd_schedule_make(qd_context *ctx, const qd_graph *graph, enum qd_
         s.value_block[i] = s.grad_block[i] = -1;
 
     make_steps(graph, config->fuse, &s);
-    add_values(ctx, graph, dtype, config, &s);
+    if (config->fuse)
+        defer_outputs(ctx, graph, &kernels, dtype, config->max_batch, &s);
+    add_values(ctx, graph, &kernels, dtype, config, &s);
     if (config->backward)
         add_gradients(graph, dtype, config->max_batch, &s);
     QD_TRY_GOTO(qd_plan_memory_place(ctx, s.blocks, s.block_count, &s.arena_bytes));

@@ -14,6 +14,8 @@ typedef struct qd_step {
     int reported_node; /* whose value comes out: the activation's of a fused pair, else `node` */
     int output;        /* value */
     enum qd_activation fused;
+    bool deferred;                  /* the output is never made: every reader makes it from this step's input */
+    int deferred_by;                /* step whose deferred output is input 0; -1: none */
     bool accumulate[QD_MAX_INPUTS]; /* in backward: the input's gradient already holds another consumer's share */
     int saved, forward_workspace, backward_workspace;
 } qd_step;

@@ -146,6 +146,8 @@ static enum qd_status forward(const qd_layer_call *call)
                          qd_element_get(call->buffer[1], dtype, c));
     }
 
+    if (!call->y)
+        return QD_OK;
     const int64_t per_piece = qd_piece_rows(channels), pieces = qd_piece_count(rows, per_piece);
 #pragma omp parallel for schedule(static) num_threads(call->threads)
     for (int64_t p = 0; p < pieces; p++) {
@@ -156,6 +158,14 @@ static enum qd_status forward(const qd_layer_call *call)
                              qd_element(call->y, dtype, offset));
     }
     return QD_OK;
+}
+
+static void defer(const qd_layer_call *call, qd_deferred *out)
+{
+    *out = (qd_deferred){.present = true,
+                         .scale = saved_array(call, SAVED_SCALE),
+                         .shift = saved_array(call, SAVED_SHIFT),
+                         .activation = call->fused};
 }
 
 static bool has_exponential(enum qd_activation activation)
@@ -232,6 +242,7 @@ const qd_layer_ops qd_layer_batchnorm2d = {
     .backward_needs = backward_needs,
     .saved_bytes = saved_bytes,
     .workspace_bytes = workspace_bytes,
+    .defer = defer,
     .forward = forward,
     .backward = backward,
 };

@@ -80,6 +80,14 @@ static unsigned backward_needs(const void *config, enum qd_activation fused)
     return QD_NEEDS_INPUT0;
 }
 
+static bool takes_deferred(const qd_layer_call *call)
+{
+    const qd_conv2d_config *config = call->config;
+    qd_conv_shape s = shape_of(config, &call->in[0], &call->out, call->n);
+
+    return is_depthwise(config) || qd_conv_dense_takes_deferred(call, &s);
+}
+
 static size_t workspace_bytes(const qd_layer_call *call, bool backward)
 {
     const qd_conv2d_config *config = call->config;
@@ -87,8 +95,8 @@ static size_t workspace_bytes(const qd_layer_call *call, bool backward)
     size_t bytes[3] = {0}, largest = 0;
 
     if (is_depthwise(config)) {
-        if (backward)
-            bytes[0] = qd_conv_depthwise_backward_weights_bytes(&s, call->dtype);
+        bytes[0] =
+            backward ? qd_conv_depthwise_backward_weights_bytes(call, &s) : qd_conv_depthwise_forward_bytes(call, &s);
     } else if (backward) {
         bytes[0] = qd_conv_dense_backward_weights_bytes(call, &s);
         bytes[1] = qd_conv_dense_backward_data_bytes(call, &s);
@@ -141,6 +149,7 @@ const qd_layer_ops qd_layer_conv2d = {
     .infer = infer,
     .backward_needs = backward_needs,
     .workspace_bytes = workspace_bytes,
+    .takes_deferred = takes_deferred,
     .forward = forward,
     .backward = backward,
 };

@@ -41,6 +41,9 @@ void qd_conv_add_partials(const qd_layer_call *call, const void *partials, int64
     size_t qd_conv_##way##_backward_weights_bytes(const qd_layer_call *call, const qd_conv_shape *s);                \
     void qd_conv_##way##_backward_weights(const qd_layer_call *call, const qd_conv_shape *s);
 
+/* Whether the chosen ways of forward and backward weights read a deferred input. */
+bool qd_conv_dense_takes_deferred(const qd_layer_call *call, const qd_conv_shape *s);
+
 QD_CONV_DENSE_PASSES(dense) /* chooses one of: */
 QD_CONV_DENSE_PASSES(blas)
 QD_CONV_DENSE_PASSES(tiles)
@@ -51,10 +54,11 @@ void qd_conv_add_bias(const qd_layer_call *call, const qd_conv_shape *s);
 size_t qd_conv_backward_bias_bytes(const qd_conv_shape *s);
 void qd_conv_backward_bias(const qd_layer_call *call, const qd_conv_shape *s);
 
-/* Weights [kh][kw][c]; only the weights' gradient needs workspace. */
+/* Weights [kh][kw][c]; backward data needs no workspace. */
+size_t qd_conv_depthwise_forward_bytes(const qd_layer_call *call, const qd_conv_shape *s);
 void qd_conv_depthwise_forward(const qd_layer_call *call, const qd_conv_shape *s);
 void qd_conv_depthwise_backward_data(const qd_layer_call *call, const qd_conv_shape *s);
-size_t qd_conv_depthwise_backward_weights_bytes(const qd_conv_shape *s, enum qd_dtype dtype);
+size_t qd_conv_depthwise_backward_weights_bytes(const qd_layer_call *call, const qd_conv_shape *s);
 void qd_conv_depthwise_backward_weights(const qd_layer_call *call, const qd_conv_shape *s);
 
 #endif

@@ -42,6 +42,8 @@ typedef struct tiles {
     const float *zeros; /* depth of them */
     void *addresses;    /* [threads][address_bytes] */
     size_t address_bytes;
+    void *made; /* [threads][made_bytes]: rows of a deferred input; NULL: the source is read as it is */
+    size_t made_bytes;
 } tiles;
 
 static bool has_few_channels(const qd_conv_shape *s)
@@ -72,6 +74,12 @@ static void *carve(carver *c, size_t bytes)
 static size_t address_bytes(int64_t taps, int64_t rows)
 {
     return qd_align_bytes((size_t)((taps + 1) * rows) * sizeof(void *));
+}
+
+/* Of the rows that a chunk makes of a deferred input. */
+static size_t made_bytes(const qd_layer_call *call, const qd_conv_shape *s, int64_t rows)
+{
+    return call->deferred.present ? qd_align_bytes((size_t)(rows * s->ic) * sizeof(float)) : 0;
 }
 
 /* ---- packing ---- */
@@ -152,6 +160,21 @@ static void copy_with_margins(const qd_layer_call *call, const qd_conv_shape *s,
 
 /* ---- rows ---- */
 
+/* Addresses of what rows [first, first + count) read. A deferred input is a 1x1 convolution's: one row each, in
+ * order.
+ */
+static void find_sources(const qd_layer_call *call, const tiles *t, int64_t first, int64_t count, const void **x)
+{
+    if (!t->made) {
+        qd_conv_window_sources(&t->window, t->source, t->zeros, first, count, x);
+        return;
+    }
+    float *made = (float *)(void *)((unsigned char *)t->made + (size_t)omp_get_thread_num() * t->made_bytes);
+    qd_input_rows(call, t->source + first * t->depth, count, made);
+    for (int64_t r = 0; r < count; r++)
+        x[r] = made + r * t->depth;
+}
+
 /* One product: all its rows against all columns. */
 static void make_rows(const qd_layer_call *call, const tiles *t)
 {
@@ -166,7 +189,7 @@ static void make_rows(const qd_layer_call *call, const tiles *t)
         const void **x =
             (const void **)((unsigned char *)t->addresses + (size_t)omp_get_thread_num() * t->address_bytes);
         void **y = (void **)(x + taps * chunk.count);
-        qd_conv_window_sources(&t->window, t->source, t->zeros, chunk.first, chunk.count, x);
+        find_sources(call, t, chunk.first, chunk.count, x);
         qd_conv_window_targets(&t->window, t->target, chunk.first, chunk.count, y);
         const qd_tile_rows_args args = {.rows = chunk.count,
                                         .columns = t->columns,
@@ -185,7 +208,7 @@ static void make_rows(const qd_layer_call *call, const tiles *t)
 
 typedef struct forward_space {
     float *packed, *margins, *zeros;
-    void *addresses;
+    void *addresses, *made;
 } forward_space;
 
 static size_t carve_forward(const qd_layer_call *call, const qd_conv_shape *s, void *workspace, forward_space *out)
@@ -197,6 +220,8 @@ static size_t carve_forward(const qd_layer_call *call, const qd_conv_shape *s, v
                            .margins = few ? carve(&c, margins_bytes(s)) : NULL,
                            .zeros = carve(&c, (size_t)ic * sizeof(float))};
     space.addresses = carve(&c, (size_t)call->threads * address_bytes(taps, CHUNK_ROWS));
+    if (call->deferred.present)
+        space.made = carve(&c, (size_t)call->threads * made_bytes(call, s, CHUNK_ROWS));
     if (out)
         *out = space;
     return c.used;
@@ -226,7 +251,9 @@ void qd_conv_tiles_forward(const qd_layer_call *call, const qd_conv_shape *s)
                    .source = few ? space.margins : (const float *)call->x[0] + group * ic,
                    .target = (float *)call->y + group * oc,
                    .zeros = space.zeros,
-                   .addresses = space.addresses};
+                   .addresses = space.addresses,
+                   .made = space.made,
+                   .made_bytes = made_bytes(call, s, CHUNK_ROWS)};
         t.address_bytes = address_bytes(qd_conv_window_taps(&t.window), CHUNK_ROWS);
         make_rows(call, &t);
     }
@@ -286,7 +313,7 @@ void qd_conv_tiles_backward_data(const qd_layer_call *call, const qd_conv_shape 
 
 typedef struct weights_space {
     float *margins, *zeros, *sums;
-    void *addresses;
+    void *addresses, *made;
 } weights_space;
 
 /* How the sum over rows x the lines of dw is shared out. */
@@ -312,6 +339,8 @@ static size_t carve_weights(const qd_layer_call *call, const qd_conv_shape *s, v
                            .zeros = carve(&c, (size_t)ic * sizeof(float)),
                            .sums = carve(&c, (size_t)((weights_shares(s).partials - 1) * count) * sizeof(float))};
     space.addresses = carve(&c, (size_t)call->threads * address_bytes(taps, GRADIENT_ROWS));
+    if (call->deferred.present)
+        space.made = carve(&c, (size_t)call->threads * made_bytes(call, s, GRADIENT_ROWS));
     if (out)
         *out = space;
     return c.used;
@@ -331,7 +360,7 @@ static void sum_gradient(const qd_layer_call *call, const qd_conv_shape *s, cons
 
     for (int64_t done = 0; done < rows.count; done += GRADIENT_ROWS) {
         const int64_t first = rows.first + done, count = qd_min_i64(GRADIENT_ROWS, rows.count - done);
-        qd_conv_window_sources(&t->window, t->source, t->zeros, first, count, x);
+        find_sources(call, t, first, count, x);
         for (int64_t tap = 0; tap < taps; tap++) {
             const qd_tile_outer_args args = {.rows = count,
                                              .lines = lines.count,
@@ -366,7 +395,9 @@ void qd_conv_tiles_backward_weights(const qd_layer_call *call, const qd_conv_sha
                    .depth = few ? s->kw * ic : ic,
                    .source = few ? space.margins : (const float *)call->x[0] + group * ic,
                    .zeros = space.zeros,
-                   .addresses = space.addresses};
+                   .addresses = space.addresses,
+                   .made = space.made,
+                   .made_bytes = made_bytes(call, s, GRADIENT_ROWS)};
         t.address_bytes = address_bytes(qd_conv_window_taps(&t.window), GRADIENT_ROWS);
 
 #pragma omp parallel for schedule(static) num_threads(call->threads)

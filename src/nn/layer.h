@@ -59,6 +59,14 @@ typedef struct qd_draws {
 /* What backward() reads again: the planner keeps these alive. */
 enum qd_backward_needs { QD_NEEDS_NOTHING = 0, QD_NEEDS_INPUT0 = 1, QD_NEEDS_INPUT1 = 2, QD_NEEDS_OUTPUT = 4 };
 
+/* An input that a fused plan never makes: what the layer is given as x[0] becomes activation(x·scale[c] + shift[c])
+ * where it is read. */
+typedef struct qd_deferred {
+    bool present;
+    const void *scale, *shift; /* [C] of the layer's dtype */
+    enum qd_activation activation;
+} qd_deferred;
+
 typedef struct qd_layer_call {
     qd_context *ctx;
     const qd_kernels *k;
@@ -72,7 +80,8 @@ typedef struct qd_layer_call {
     qd_dims in[QD_MAX_INPUTS];
     qd_dims out;
     const void *x[QD_MAX_INPUTS];
-    void *y;
+    qd_deferred deferred; /* of x[0] */
+    void *y;              /* NULL: left to its readers (defer()) */
     const void *dy;
     void *dx[QD_MAX_INPUTS];        /* NULL: nobody needs it */
     bool accumulate[QD_MAX_INPUTS]; /* dx += instead of dx = */
@@ -99,6 +108,10 @@ typedef struct qd_layer_ops {
     /* Bytes of call->workspace for up to call->n samples, of forward (backward = false) or backward; NULL: none. The
      * call has no addresses yet. */
     size_t (*workspace_bytes)(const qd_layer_call *call, bool backward);
+    /* Whether forward and backward can read x[0] deferred; NULL: no. The call has no addresses yet. */
+    bool (*takes_deferred)(const qd_layer_call *call);
+    /* After forward with y = NULL: how readers make the output from x[0]; NULL: the output must be made. */
+    void (*defer)(const qd_layer_call *call, qd_deferred *out);
     /* Random decisions (of two words each) one sample costs in training mode; NULL: none. */
     int64_t (*draws_per_sample)(const void *config, const qd_dims *in);
     /* Errors: QD_ERR_SHAPE (one value per channel in training BatchNorm). */
