@@ -33,9 +33,11 @@ BUILD ?= build/$(subst $(space),-,$(notdir $(CC)))$(if $(SANITIZE),-$(subst $(co
 
 # Kernels of one instruction set a folder, which gets the set's flags; the program asks the processor before it calls them.
 # Contraction into fused multiply-adds is what these sets are for; -ffp-contract=off elsewhere keeps the reference exact.
-ISA_FOLDERS := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),kernels/avx2 kernels/avx512)
+ifneq ($(filter x86_64%,$(shell $(CC) -dumpmachine)),)
+ISA_FOLDERS      := kernels/avx2 kernels/avx512
 ISA_FLAGS_avx2   := -mavx2 -mfma -ffp-contract=fast
 ISA_FLAGS_avx512 := -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma -mprefer-vector-width=512 -ffp-contract=fast
+endif
 
 LIB_SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(addprefix src/,base random tensor kernels kernels/ref kernels/blas $(ISA_FOLDERS) nn graph \
                models dataset train observe quantize formats report experiment))))
@@ -81,7 +83,7 @@ check: $(TEST_PROGRAMS) $(if $(filter cli faults,$(SUITE)),$(BUILD)/quantdrift) 
 tests: $(TEST_PROGRAMS) ## build the test programs without running them
 
 lint: $(BUILD)/generated/build_commit.h $(BUILD)/libquantdrift.a ## check include rule, names, lengths, formatting, static analysis
-	@scripts/lint/all.sh
+	@ISA_FLAGS_avx2='$(ISA_FLAGS_avx2)' ISA_FLAGS_avx512='$(ISA_FLAGS_avx512)' scripts/lint/all.sh
 
 format: ## let clang-format lay out every source file
 	git ls-files '*.c' '*.h' | tr '\n' '\0' | xargs -0 clang-format -i

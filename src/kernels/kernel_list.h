@@ -72,8 +72,8 @@
     X(maxpool_backward, (const qd_conv_shape *s, const void *dy, const uint8_t *argmax, void *dx))                   \
     /* g += decay·w; m = first ? g : momentum·m + g; w -= lr·m. */                                                \
     X(sgd_step, (const qd_sgd_args *args, void *w, const void *g, void *m, int64_t count))                           \
-    /* Multiply-adds that never leave the registers, `count` rounds of them: what the processor can do at most. */      \
-    /* out[0]: operations (two a multiply-add); out[1]: a value that depends on all of them. */                       \
+    /* Multiply-adds that never leave the registers, `count` rounds of them: what the processor can do at most. */   \
+    /* out[0]: operations (two a multiply-add); out[1]: a value that depends on all of them. */                      \
     X(multiply_add_chain, (int64_t count, double out[2]))                                                            \
     /* Σ x² added to *sum in double. */                                                                            \
     X(sum_squares, (const void *x, int64_t count, double *sum))

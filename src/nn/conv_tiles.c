@@ -59,17 +59,24 @@ static int64_t chunk_rows(int64_t rows)
 
 /* ---- workspace: parts behind each other ---- */
 
-typedef struct carver {
-    unsigned char *at; /* NULL while only counting */
-    size_t used;
-} carver;
-
-static void *carve(carver *c, size_t bytes)
+/* Room for a part behind those before; returns where it begins, in bytes. */
+static size_t take(size_t *used_bytes, size_t bytes)
 {
-    void *part = c->at ? c->at + c->used : NULL;
-    c->used += qd_align_bytes(bytes);
-    return part;
+    const size_t at = *used_bytes;
+    *used_bytes += qd_align_bytes(bytes);
+    return at;
 }
+
+static void *part(const qd_layer_call *call, size_t at)
+{
+    return (unsigned char *)call->workspace + at;
+}
+
+/* Parts of the workspace: where each begins. */
+typedef struct layout {
+    size_t packed, margins, zeros, sums, addresses, made;
+    size_t bytes; /* of all */
+} layout;
 
 static size_t address_bytes(int64_t taps, int64_t rows)
 {
@@ -206,53 +213,45 @@ static void make_rows(const qd_layer_call *call, const tiles *t)
 
 /* ---- forward ---- */
 
-typedef struct forward_space {
-    float *packed, *margins, *zeros;
-    void *addresses, *made;
-} forward_space;
-
-static size_t carve_forward(const qd_layer_call *call, const qd_conv_shape *s, void *workspace, forward_space *out)
+static layout forward_layout(const qd_layer_call *call, const qd_conv_shape *s)
 {
     const bool few = has_few_channels(s);
     const int64_t ic = s->ic / s->groups, taps = few ? s->kh : s->kh * s->kw;
-    carver c = {.at = workspace};
-    forward_space space = {.packed = carve(&c, packed_bytes(call, s->kh * s->kw * ic, s->oc / s->groups)),
-                           .margins = few ? carve(&c, margins_bytes(s)) : NULL,
-                           .zeros = carve(&c, (size_t)ic * sizeof(float))};
-    space.addresses = carve(&c, (size_t)call->threads * address_bytes(taps, CHUNK_ROWS));
-    if (call->deferred.present)
-        space.made = carve(&c, (size_t)call->threads * made_bytes(call, s, CHUNK_ROWS));
-    if (out)
-        *out = space;
-    return c.used;
+    layout l = {0};
+    l.packed = take(&l.bytes, packed_bytes(call, s->kh * s->kw * ic, s->oc / s->groups));
+    l.margins = take(&l.bytes, few ? margins_bytes(s) : 0);
+    l.zeros = take(&l.bytes, (size_t)ic * sizeof(float));
+    l.addresses = take(&l.bytes, (size_t)call->threads * address_bytes(taps, CHUNK_ROWS));
+    l.made = take(&l.bytes, (size_t)call->threads * made_bytes(call, s, CHUNK_ROWS));
+    return l;
 }
 
 size_t qd_conv_tiles_forward_bytes(const qd_layer_call *call, const qd_conv_shape *s)
 {
-    return carve_forward(call, s, NULL, NULL);
+    return forward_layout(call, s).bytes;
 }
 
 void qd_conv_tiles_forward(const qd_layer_call *call, const qd_conv_shape *s)
 {
     const bool few = has_few_channels(s);
     const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups, columns = s->kh * s->kw * ic;
-    forward_space space;
-    carve_forward(call, s, call->workspace, &space);
-    memset(space.zeros, 0, (size_t)ic * sizeof(float));
+    const layout l = forward_layout(call, s);
+    float *packed = part(call, l.packed), *margins = part(call, l.margins), *zeros = part(call, l.zeros);
+    memset(zeros, 0, (size_t)ic * sizeof *zeros);
     if (few)
-        copy_with_margins(call, s, space.margins);
+        copy_with_margins(call, s, margins);
 
     for (int64_t group = 0; group < s->groups; group++) {
-        pack_rows(call, (const float *)call->param[0] + group * oc * columns, oc, columns, space.packed);
+        pack_rows(call, (const float *)call->param[0] + group * oc * columns, oc, columns, packed);
         tiles t = {.window = few ? qd_conv_window_bands(s) : qd_conv_window_forward(s),
                    .depth = few ? s->kw * ic : ic,
                    .columns = oc,
-                   .w = space.packed,
-                   .source = few ? space.margins : (const float *)call->x[0] + group * ic,
+                   .w = packed,
+                   .source = few ? margins : (const float *)call->x[0] + group * ic,
                    .target = (float *)call->y + group * oc,
-                   .zeros = space.zeros,
-                   .addresses = space.addresses,
-                   .made = space.made,
+                   .zeros = zeros,
+                   .addresses = part(call, l.addresses),
+                   .made = call->deferred.present ? part(call, l.made) : NULL,
                    .made_bytes = made_bytes(call, s, CHUNK_ROWS)};
         t.address_bytes = address_bytes(qd_conv_window_taps(&t.window), CHUNK_ROWS);
         make_rows(call, &t);
@@ -261,60 +260,47 @@ void qd_conv_tiles_forward(const qd_layer_call *call, const qd_conv_shape *s)
 
 /* ---- backward data ---- */
 
-typedef struct data_space {
-    float *packed, *zeros;
-    void *addresses;
-} data_space;
-
-static size_t carve_data(const qd_layer_call *call, const qd_conv_shape *s, void *workspace, data_space *out)
+static layout data_layout(const qd_layer_call *call, const qd_conv_shape *s)
 {
     const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups;
-    carver c = {.at = workspace};
-    data_space space = {.packed = carve(&c, packed_bytes(call, s->kh * s->kw * oc, ic)),
-                        .zeros = carve(&c, (size_t)oc * sizeof(float))};
-    space.addresses = carve(&c, (size_t)call->threads * address_bytes(s->kh * s->kw, CHUNK_ROWS));
-    if (out)
-        *out = space;
-    return c.used;
+    layout l = {0};
+    l.packed = take(&l.bytes, packed_bytes(call, s->kh * s->kw * oc, ic));
+    l.zeros = take(&l.bytes, (size_t)oc * sizeof(float));
+    l.addresses = take(&l.bytes, (size_t)call->threads * address_bytes(s->kh * s->kw, CHUNK_ROWS));
+    return l;
 }
 
 size_t qd_conv_tiles_backward_data_bytes(const qd_layer_call *call, const qd_conv_shape *s)
 {
-    return carve_data(call, s, NULL, NULL);
+    return data_layout(call, s).bytes;
 }
 
 void qd_conv_tiles_backward_data(const qd_layer_call *call, const qd_conv_shape *s)
 {
     const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups;
-    data_space space;
-    carve_data(call, s, call->workspace, &space);
-    memset(space.zeros, 0, (size_t)oc * sizeof(float));
+    const layout l = data_layout(call, s);
+    float *packed = part(call, l.packed), *zeros = part(call, l.zeros);
+    memset(zeros, 0, (size_t)oc * sizeof *zeros);
 
     for (int64_t group = 0; group < s->groups; group++) {
         for (int64_t phase = 0; phase < qd_conv_window_phases(s); phase++) {
             tiles t = {.window = qd_conv_window_backward(s, phase),
                        .depth = oc,
                        .columns = ic,
-                       .w = space.packed,
+                       .w = packed,
                        .source = (const float *)call->dy + group * oc,
                        .target = (float *)call->dx[0] + group * ic,
                        .accumulate = call->accumulate[0],
-                       .zeros = space.zeros,
-                       .addresses = space.addresses,
+                       .zeros = zeros,
+                       .addresses = part(call, l.addresses),
                        .address_bytes = address_bytes(s->kh * s->kw, CHUNK_ROWS)};
-            pack_phase(call, s, &t.window, (const float *)call->param[0] + group * oc * s->kh * s->kw * ic,
-                       space.packed);
+            pack_phase(call, s, &t.window, (const float *)call->param[0] + group * oc * s->kh * s->kw * ic, packed);
             make_rows(call, &t); /* without taps: zeros */
         }
     }
 }
 
 /* ---- backward weights ---- */
-
-typedef struct weights_space {
-    float *margins, *zeros, *sums;
-    void *addresses, *made;
-} weights_space;
 
 /* How the sum over rows x the lines of dw is shared out. */
 typedef struct shares {
@@ -329,26 +315,23 @@ static shares weights_shares(const qd_conv_shape *s)
                                            : (shares){qd_min_i64(QD_CONV_MAX_PARTIALS, steps), 1};
 }
 
-static size_t carve_weights(const qd_layer_call *call, const qd_conv_shape *s, void *workspace, weights_space *out)
+static layout weights_layout(const qd_layer_call *call, const qd_conv_shape *s)
 {
     const bool few = has_few_channels(s);
     const int64_t ic = s->ic / s->groups, taps = few ? s->kh : s->kh * s->kw;
     const int64_t count = s->oc / s->groups * s->kh * s->kw * ic;
-    carver c = {.at = workspace};
-    weights_space space = {.margins = few ? carve(&c, margins_bytes(s)) : NULL,
-                           .zeros = carve(&c, (size_t)ic * sizeof(float)),
-                           .sums = carve(&c, (size_t)((weights_shares(s).partials - 1) * count) * sizeof(float))};
-    space.addresses = carve(&c, (size_t)call->threads * address_bytes(taps, GRADIENT_ROWS));
-    if (call->deferred.present)
-        space.made = carve(&c, (size_t)call->threads * made_bytes(call, s, GRADIENT_ROWS));
-    if (out)
-        *out = space;
-    return c.used;
+    layout l = {0};
+    l.margins = take(&l.bytes, few ? margins_bytes(s) : 0);
+    l.zeros = take(&l.bytes, (size_t)ic * sizeof(float));
+    l.sums = take(&l.bytes, (size_t)((weights_shares(s).partials - 1) * count) * sizeof(float));
+    l.addresses = take(&l.bytes, (size_t)call->threads * address_bytes(taps, GRADIENT_ROWS));
+    l.made = take(&l.bytes, (size_t)call->threads * made_bytes(call, s, GRADIENT_ROWS));
+    return l;
 }
 
 size_t qd_conv_tiles_backward_weights_bytes(const qd_layer_call *call, const qd_conv_shape *s)
 {
-    return carve_weights(call, s, NULL, NULL);
+    return weights_layout(call, s).bytes;
 }
 
 /* dw[lines][K] over some rows and output channels; t->target is dw, t->columns the values of a tap. */
@@ -382,21 +365,21 @@ void qd_conv_tiles_backward_weights(const qd_layer_call *call, const qd_conv_sha
     const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups, count = oc * s->kh * s->kw * ic;
     const int64_t rows = s->n * s->oh * s->ow, units = qd_piece_count(oc, BLOCK_LINES);
     const shares share = weights_shares(s);
-    weights_space space;
-    carve_weights(call, s, call->workspace, &space);
-    memset(space.zeros, 0, (size_t)ic * sizeof(float));
+    const layout l = weights_layout(call, s);
+    float *margins = part(call, l.margins), *zeros = part(call, l.zeros), *sums = part(call, l.sums);
+    memset(zeros, 0, (size_t)ic * sizeof *zeros);
     if (few)
-        copy_with_margins(call, s, space.margins);
+        copy_with_margins(call, s, margins);
 
     for (int64_t group = 0; group < s->groups; group++) {
         const float *dy = (const float *)call->dy + group * oc;
         float *dw = (float *)call->grad[0] + group * count;
         tiles t = {.window = few ? qd_conv_window_bands(s) : qd_conv_window_forward(s),
                    .depth = few ? s->kw * ic : ic,
-                   .source = few ? space.margins : (const float *)call->x[0] + group * ic,
-                   .zeros = space.zeros,
-                   .addresses = space.addresses,
-                   .made = space.made,
+                   .source = few ? margins : (const float *)call->x[0] + group * ic,
+                   .zeros = zeros,
+                   .addresses = part(call, l.addresses),
+                   .made = call->deferred.present ? part(call, l.made) : NULL,
                    .made_bytes = made_bytes(call, s, GRADIENT_ROWS)};
         t.address_bytes = address_bytes(qd_conv_window_taps(&t.window), GRADIENT_ROWS);
 
@@ -406,8 +389,8 @@ void qd_conv_tiles_backward_weights(const qd_layer_call *call, const qd_conv_sha
             const int64_t line = qd_min_i64(oc, units * block / share.blocks * BLOCK_LINES);
             const int64_t line_end = qd_min_i64(oc, units * (block + 1) / share.blocks * BLOCK_LINES);
             sum_gradient(call, s, &t, dy, qd_partial_rows(rows, share.partials, p), (qd_piece){line, line_end - line},
-                         p == 0 ? dw : space.sums + (p - 1) * count);
+                         p == 0 ? dw : sums + (p - 1) * count);
         }
-        qd_conv_add_partials(call, space.sums, share.partials - 1, count, dw);
+        qd_conv_add_partials(call, sums, share.partials - 1, count, dw);
     }
 }
