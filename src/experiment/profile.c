@@ -83,7 +83,8 @@ static double operations_of(const qd_node *node, const qd_layer_call *call)
     const double outputs = (double)(call->n * qd_dims_count(&call->out));
     if (node->kind == QD_LAYER_conv2d) {
         const qd_conv2d_config *conv = call->config;
-        return 2.0 * outputs * (double)(conv->kernel * conv->kernel * (conv->in_channels / conv->groups));
+        const int64_t in_channels = conv->in_channels / conv->groups;
+        return 2.0 * outputs * (double)(conv->kernel * conv->kernel * in_channels);
     }
     if (node->kind == QD_LAYER_linear)
         return 2.0 * outputs * (double)qd_dims_count(&call->in[0]);
@@ -98,7 +99,8 @@ static double bytes_of(const qd_node *node, enum qd_plan_pass pass, const qd_lay
         inputs += (double)(call->n * qd_dims_count(&call->in[i]));
     if (node->kind == QD_LAYER_conv2d) {
         const qd_conv2d_config *conv = call->config;
-        weights = (double)(conv->out_channels * conv->kernel * conv->kernel * (conv->in_channels / conv->groups));
+        const int64_t in_channels = conv->in_channels / conv->groups;
+        weights = (double)(conv->out_channels * conv->kernel * conv->kernel * in_channels);
     } else if (node->kind == QD_LAYER_linear) {
         weights = (double)(call->in[0].c * call->out.c);
     }
