@@ -6,9 +6,10 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const int64_t channel_counts[] = {1, 3, 4, 5, 8, 16, 17, 24, 63, 64, 65, 130, 513};
-static const int64_t row_counts[] = {1, 2, 3, 4, 5, 6, 7, 50};
+static const int64_t row_counts[] = {1, 2, 3, 4, 5, 7, 16, 17, 50};
 #define CHANNEL_COUNTS ((int)(sizeof channel_counts / sizeof channel_counts[0]))
 #define ROW_COUNTS     ((int)(sizeof row_counts / sizeof row_counts[0]))
 
@@ -22,6 +23,15 @@ static const char *describe(const kernel_variant *v, const char *kernel, int64_t
 {
     snprintf(label, sizeof label, "%s %s %lld %lld", v->name, kernel, (long long)a, (long long)b);
     return label;
+}
+
+/* Vector sets add in float32 over runs of rows, of at most this length, and shift values by the channel's first one
+ * before squaring them; see src/kernels/simd/runs_simd.h. */
+#define RUN 16
+
+static bool sums_in_runs(const kernel_variant *v, const char *isa)
+{
+    return v->dtype == QD_F32 && strcmp(isa, "ref") != 0;
 }
 
 Test(reduce_kernels, channel_sums_add_to_what_is_there)
@@ -41,15 +51,28 @@ Test(reduce_kernels, channel_sums_add_to_what_is_there)
             }
             v->k->channel_sums(x.data, rows, channels, sum.data, squares.data);
             for (int64_t c = 0; c < channels; c++) {
-                double expected_sum = 100, expected_squares = 200;
+                const double first = kernel_array_get(&x, c);
+                double expected_sum = 100, expected_squares = 200, spread = 0, squared_spread = 0;
                 for (int64_t r = 0; r < rows; r++) {
                     const double value = kernel_array_get(&x, r * channels + c);
                     expected_sum += value;
                     expected_squares += value * value;
+                    spread += fabs(value - first);
+                    squared_spread += (value - first) * (value - first);
                 }
-                /* Double sums of `rows` terms in another order: a rounding for each addition. */
-                kernel_array_check(&sum, c, expected_sum, (double)rows + 2, 100 + 6 * (double)rows, what);
-                kernel_array_check(&squares, c, expected_squares, (double)rows + 2, 200 + 36 * (double)rows, what);
+                /* Double sums of `rows` terms in another order: a rounding for each addition; five more take the
+                 * shift back. Of float32, RUN - 1 additions of the shifted values and the shift itself; squared, the
+                 * shift's rounding counts twice and the product's once. */
+                const double unit = 0x1p-53 * ((double)rows + 7);
+                const double run_unit = sums_in_runs(v, v->k->channel_sums_isa) ? 0x1p-24 : 0;
+                const double bound = unit * (100 + 6 * (double)rows) + run_unit * RUN * spread;
+                const double squares_bound = unit * (200 + 36 * (double)rows) +
+                                             run_unit * ((RUN + 2) * squared_spread + 2 * fabs(first) * RUN * spread);
+                cr_assert(fabs(kernel_array_get(&sum, c) - expected_sum) <= bound, "%s: sum %lld is %.17g, not %.17g",
+                          what, (long long)c, kernel_array_get(&sum, c), expected_sum);
+                cr_assert(fabs(kernel_array_get(&squares, c) - expected_squares) <= squares_bound,
+                          "%s: sum of squares %lld is %.17g, not %.17g", what, (long long)c,
+                          kernel_array_get(&squares, c), expected_squares);
             }
             kernel_array_check_fences(&sum, what);
             kernel_array_check_fences(&squares, what);
@@ -74,6 +97,35 @@ Test(reduce_kernels, channel_sums_keep_the_variance_of_a_large_mean)
             const double mean = sum[c] / rows, variance = squares[c] / rows - mean * mean;
             /* Σx² / rows is 1e6 with a relative error of a few 1e-16, against a variance of 6.1e-5. */
             cr_assert_float_eq(variance, 0x1p-14, 1e-9, "%s: variance %g, expected %g", v->name, variance, 0x1p-14);
+        }
+        kernel_array_destroy(&x);
+    }
+}
+
+/* As many rows as a layer's partial sum has: the variance BatchNorm makes of it, against two passes in double. */
+Test(reduce_kernels, channel_sums_variance_of_many_rows)
+{
+    enum { rows = 6000, channels = 37 };
+    uint64_t state = 7;
+    for (const kernel_variant *v = kernel_variants(); v->k; v++) {
+        kernel_array x = kernel_array_create(v->dtype, rows * channels, 1);
+        double sum[channels] = {0}, squares[channels] = {0};
+        kernel_array_fill(&x, &state, -1, 1);
+        for (int64_t j = 0; j < x.count; j++) /* means of 0 to 36, which is 62 deviations */
+            kernel_array_put(&x, j, (double)(float)(kernel_array_get(&x, j) + (double)(j % channels)));
+        v->k->channel_sums(x.data, rows, channels, sum, squares);
+        for (int c = 0; c < channels; c++) {
+            double mean = 0, variance = 0;
+            for (int64_t r = 0; r < rows; r++)
+                mean += kernel_array_get(&x, r * channels + c) / rows;
+            for (int64_t r = 0; r < rows; r++)
+                variance += pow(kernel_array_get(&x, r * channels + c) - mean, 2) / rows;
+            const double found = squares[c] / rows - sum[c] / rows * (sum[c] / rows);
+            /* (RUN + 3)·u·(1 + (first - mean)²/variance), and the first value is within √3 deviations. */
+            cr_assert(fabs(found - variance) <= (RUN + 3) * 0x1p-24 * 4 * variance,
+                      "%s: variance %d is %.9g, not %.9g", v->name, c, found, variance);
+            cr_assert(fabs(sum[c] / rows - mean) <= RUN * 0x1p-24 * 2, "%s: mean %d is %.9g, not %.9g", v->name, c,
+                      sum[c] / rows, mean);
         }
         kernel_array_destroy(&x);
     }
@@ -104,8 +156,10 @@ Test(reduce_kernels, channel_dot_and_mean_rows)
                     dot += kernel_array_get(&x, r * channels + c) * kernel_array_get(&dy, r * channels + c);
                     sum += kernel_array_get(&x, r * channels + c);
                 }
-                /* A rounding for each product and each addition of terms of at most 4 (dot) and 2 (mean). */
-                kernel_array_check(&ds, c, dot + (accumulate ? 5 : 0), 4, 5 + 4 * (double)rows, what);
+                /* Terms of at most 4 (dot) and 2 (mean). Dot: a rounding for each product, the result's two; where
+                 * sums go in runs, one for each addition of a run. */
+                const double units = sums_in_runs(v, v->k->channel_dot_isa) ? RUN + 4 : 4;
+                kernel_array_check(&ds, c, dot + (accumulate ? 5 : 0), units, 5 + 4 * (double)rows, what);
                 kernel_array_check(&mean, c, sum / (double)rows, 4 + (double)rows, 2,
                                    describe(v, "mean_rows", rows, channels));
             }

@@ -62,4 +62,67 @@ static inline vec vec_fma(vec a, vec b, vec c)
     return _mm512_fmadd_ps(a, b, c);
 }
 
+/* Asks for the cache line at p, any address, to be brought into the second-level cache. */
+static inline void vec_prefetch(const void *p)
+{
+    _mm_prefetch((const char *)p, _MM_HINT_T1);
+}
+
+/* All lanes the constant. */
+static inline vec vec_set(float value)
+{
+    return _mm512_set1_ps(value);
+}
+
+static inline vec vec_div(vec a, vec b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+/* The smaller and the larger; b where either is a NaN. */
+static inline vec vec_min(vec a, vec b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+static inline vec vec_max(vec a, vec b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+/* Truth of each lane; false where either is a NaN. */
+typedef __mmask16 vec_mask;
+
+static inline vec_mask vec_less(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+
+static inline vec_mask vec_less_equal(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ);
+}
+
+/* a where the mask is true, b elsewhere. */
+static inline vec vec_select(vec_mask mask, vec a, vec b)
+{
+    return _mm512_mask_blend_ps(mask, b, a);
+}
+
+/* 2^(n-1) of an integer n from -125 to 128, given as n + 1.5·2^23: n stands in the low bits of that sum. */
+static inline vec vec_half_power(vec n_shifted)
+{
+    const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(n_shifted), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_set1_epi32(126 << 23)));
+}
+
+/* p[0 … VEC_LANES-1] += v. */
+static inline void vec_add_to_doubles(double *p, vec v)
+{
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(v)),
+                  high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+    _mm512_storeu_pd(p, _mm512_add_pd(_mm512_loadu_pd(p), low));
+    _mm512_storeu_pd(p + 8, _mm512_add_pd(_mm512_loadu_pd(p + 8), high));
+}
+
 #endif

@@ -62,30 +62,3 @@ static inline __attribute__((always_inline)) QD_REAL QD_NAME(activation_gradient
     }
     return dy;
 }
-
-#ifndef QD_FOR_ACTIVATION
-/* function(kind, ...) with a constant kind: an inlined copy of the loop per activation, without a switch in it. */
-#define QD_FOR_ACTIVATION(kind, function, ...)                                                                       \
-    do {                                                                                                             \
-        switch (kind) {                                                                                              \
-        case QD_ACTIVATION_NONE:                                                                                     \
-            function(QD_ACTIVATION_NONE, __VA_ARGS__);                                                               \
-            break;                                                                                                   \
-        case QD_ACTIVATION_RELU:                                                                                     \
-            function(QD_ACTIVATION_RELU, __VA_ARGS__);                                                               \
-            break;                                                                                                   \
-        case QD_ACTIVATION_RELU6:                                                                                    \
-            function(QD_ACTIVATION_RELU6, __VA_ARGS__);                                                              \
-            break;                                                                                                   \
-        case QD_ACTIVATION_SILU:                                                                                     \
-            function(QD_ACTIVATION_SILU, __VA_ARGS__);                                                               \
-            break;                                                                                                   \
-        case QD_ACTIVATION_HARDSWISH:                                                                                \
-            function(QD_ACTIVATION_HARDSWISH, __VA_ARGS__);                                                          \
-            break;                                                                                                   \
-        case QD_ACTIVATION_SIGMOID:                                                                                  \
-            function(QD_ACTIVATION_SIGMOID, __VA_ARGS__);                                                            \
-            break;                                                                                                   \
-        }                                                                                                            \
-    } while (0)
-#endif

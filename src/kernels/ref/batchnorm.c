@@ -1,5 +1,6 @@
 /* BatchNorm's backward pass, reference: the template once for float32 and once for float64. */
 #include "kernels/ref/ref.h"
+#include "kernels/for_activation.h"
 #include "kernels/ref/exp_f32.h"
 #include <math.h>
 

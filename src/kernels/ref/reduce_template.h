@@ -1,5 +1,5 @@
 /*
- * Reductions over rows and over everything. Sums are kept in double for either dtype: a channel of a 112x112 map
+ * Reductions over rows. Sums are kept in double for either dtype: a channel of a 112x112 map
  * adds thousands of values, and BatchNorm's variance is a difference of such sums.
  */
 
@@ -85,21 +85,6 @@ void QD_NAME(mean_rows)(const void *x, int64_t rows, int64_t channels, void *y)
         for (int64_t c = 0; c < width; c++)
             yv[first + c] = (QD_REAL)(total[c] / (double)rows);
     }
-}
-
-void QD_NAME(sum_squares)(const void *x, int64_t count, double *sum)
-{
-    /* Eight independent sums hide the latency of addition and fix the order of the result. */
-    enum { lanes = 8 };
-    const QD_REAL *xv = x;
-    double total[lanes] = {0};
-    int64_t i = 0;
-    for (; i + lanes <= count; i += lanes)
-        for (int l = 0; l < lanes; l++)
-            total[l] += (double)xv[i + l] * (double)xv[i + l];
-    for (; i < count; i++)
-        total[0] += (double)xv[i] * (double)xv[i];
-    *sum += ((total[0] + total[1]) + (total[2] + total[3])) + ((total[4] + total[5]) + (total[6] + total[7]));
 }
 
 #undef QD_CHANNEL_BLOCK
