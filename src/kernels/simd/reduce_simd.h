@@ -44,11 +44,12 @@ RUN_INLINE void reduce_block(enum reduction what, const float *x, const float *d
 
         for (; c + VEC_LANES <= width; c += VEC_LANES)
             reduce_run(what, run, channels, 0, x + c, what == DOT ? dy + c : NULL,
-                       what == SUM_AND_SQUARES ? vec_load(first_row + c) : vec_zero(), total + c, squares + c);
+                       what == SUM_AND_SQUARES ? vec_load(first_row + c) : vec_zero(), total + c,
+                       what == SUM_AND_SQUARES ? squares + c : NULL);
         if (c < width)
             reduce_run(what, run, channels, width - c, x + c, what == DOT ? dy + c : NULL,
                        what == SUM_AND_SQUARES ? vec_load_first(first_row + c, width - c) : vec_zero(), total + c,
-                       squares + c);
+                       what == SUM_AND_SQUARES ? squares + c : NULL);
         x += RUN_ROWS * channels;
         if (what == DOT)
             dy += RUN_ROWS * channels;
