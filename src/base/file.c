@@ -63,20 +63,51 @@ static enum qd_status open_temporary(qd_context *ctx, const char *path, const ch
     }
 }
 
+/* The file behind a link, so that writing leaves the link in place; a link to nowhere is itself replaced. NULL when
+ * memory is short. */
+static char *follow_link(const char *path)
+{
+    struct stat info;
+    if (lstat(path, &info) != 0 || !S_ISLNK(info.st_mode))
+        return strdup(path);
+    char *target = realpath(path, NULL);
+    return target || errno == ENOMEM ? target : strdup(path);
+}
+
+/* Devices, pipes and sockets (/dev/stdout among them) cannot be replaced: they are written to as they are. */
+static enum qd_status open_device(qd_context *ctx, const char *path, int *out)
+{
+    int descriptor = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (descriptor < 0)
+        return qd_fail_errno(ctx, errno, "writing '%s'", path);
+    *out = descriptor;
+    return QD_OK;
+}
+
 enum qd_status qd_atomic_open(qd_context *ctx, const char *path, qd_atomic_file *file)
 {
     enum qd_status status;
     int descriptor = -1;
-    qd_atomic_file opened = {.ctx = ctx, .path = strdup(path), .temporary_path = qd_format("%s.tmp", path)};
-    if (!opened.path || !opened.temporary_path) {
+    struct stat info;
+    bool exists = stat(path, &info) == 0, replaceable = !exists || S_ISREG(info.st_mode);
+    if (exists && S_ISDIR(info.st_mode))
+        return qd_fail(ctx, QD_ERR_IO, "writing '%s': expected a file or nothing there, found a folder", path);
+    qd_atomic_file opened = {.ctx = ctx, .path = replaceable ? follow_link(path) : strdup(path)};
+    if (opened.path && replaceable)
+        opened.temporary_path = qd_format("%s.tmp", opened.path);
+    if (!opened.path || (replaceable && !opened.temporary_path)) {
         status = qd_fail(ctx, QD_ERR_MEMORY, "writing '%s': memory is short", path);
         goto fail;
     }
-    QD_TRY_GOTO(open_temporary(ctx, path, opened.temporary_path, &descriptor));
+    if (replaceable)
+        QD_TRY_GOTO(open_temporary(ctx, path, opened.temporary_path, &descriptor));
+    else
+        QD_TRY_GOTO(open_device(ctx, path, &descriptor));
     opened.stream = fdopen(descriptor, "wb");
     if (!opened.stream) {
         status = qd_fail_errno(ctx, errno, "writing '%s': cannot open a stream", path);
-        unlink(opened.temporary_path);
+        if (opened.temporary_path)
+            unlink(opened.temporary_path);
         close(descriptor);
         goto fail;
     }
@@ -123,9 +154,9 @@ enum qd_status qd_atomic_commit(qd_atomic_file *file)
         status = qd_fail(ctx, QD_ERR_IO, "writing '%s': an earlier write failed; is the disk full?", file->path);
     else if (fflush(file->stream) != 0)
         status = qd_fail_errno(ctx, errno, "writing '%s'", file->path);
-    else if (fsync(fileno(file->stream)) != 0)
+    else if (file->temporary_path && fsync(fileno(file->stream)) != 0)
         status = qd_fail_errno(ctx, errno, "writing '%s': syncing to disk", file->path);
-    if (status == QD_OK && rename(file->temporary_path, file->path) != 0)
+    if (status == QD_OK && file->temporary_path && rename(file->temporary_path, file->path) != 0)
         status = qd_fail_errno(ctx, errno, "writing '%s': renaming '%s'", file->path, file->temporary_path);
     if (status != QD_OK) {
         qd_atomic_abort(file);
@@ -133,7 +164,8 @@ enum qd_status qd_atomic_commit(qd_atomic_file *file)
     }
     /* All bytes are on disk: closing only ends the lock, which must outlive the rename. */
     fclose(file->stream);
-    status = sync_folder(file);
+    if (file->temporary_path)
+        status = sync_folder(file);
     free(file->path);
     free(file->temporary_path);
     *file = (qd_atomic_file){0};
@@ -146,7 +178,8 @@ void qd_atomic_abort(qd_atomic_file *file)
         return;
     if (file->stream) {
         /* Removed while still locked, so that no other writer's file can bear the name. */
-        unlink(file->temporary_path);
+        if (file->temporary_path)
+            unlink(file->temporary_path);
         fclose(file->stream);
     }
     free(file->path);
@@ -156,6 +189,14 @@ void qd_atomic_abort(qd_atomic_file *file)
 
 /* ---- reading ---- */
 
+enum qd_status qd_open_status(int errno_value)
+{
+    return errno_value == ENOENT || errno_value == ENOTDIR || errno_value == EISDIR || errno_value == ELOOP ||
+                   errno_value == ENAMETOOLONG
+               ? QD_ERR_INPUT
+               : QD_ERR_IO;
+}
+
 enum qd_status qd_file_read(qd_context *ctx, const char *path, size_t max_bytes, char **data, size_t *size)
 {
     enum qd_status status;
@@ -163,15 +204,18 @@ enum qd_status qd_file_read(qd_context *ctx, const char *path, size_t max_bytes,
     if (max_bytes > SIZE_MAX - 2)
         max_bytes = SIZE_MAX - 2;
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        return qd_fail_errno(ctx, errno, "reading '%s'", path);
+    if (descriptor < 0) {
+        int error = errno;
+        qd_fail_errno(ctx, error, "reading '%s'", path);
+        return qd_open_status(error);
+    }
     struct stat info;
     if (fstat(descriptor, &info) != 0) {
         status = qd_fail_errno(ctx, errno, "reading '%s'", path);
         goto fail;
     }
     if (S_ISDIR(info.st_mode)) {
-        status = qd_fail(ctx, QD_ERR_IO, "reading '%s': expected a file, found a folder", path);
+        status = qd_fail(ctx, QD_ERR_INPUT, "reading '%s': expected a file, found a folder", path);
         goto fail;
     }
     if (S_ISREG(info.st_mode) && (uint64_t)info.st_size > max_bytes) {
@@ -258,14 +302,20 @@ enum qd_status qd_folder_create(qd_context *ctx, const char *path)
          slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         error = make_folder(partial);
-        *slash = '/';
+        if (error == 0)
+            *slash = '/';
     }
     if (error == 0)
         error = make_folder(partial);
+    /* `partial` ends at the folder that could not be made. */
+    enum qd_status status = QD_OK;
+    if (error == EEXIST)
+        status = qd_fail(ctx, QD_ERR_IO, "creating folder '%s': '%s' is there and is no folder; choose another name",
+                         path, partial);
+    else if (error != 0)
+        status = qd_fail_errno(ctx, error, "creating folder '%s': '%s'", path, partial);
     free(partial);
-    if (error != 0)
-        return qd_fail_errno(ctx, error, "creating folder '%s'", path);
-    return QD_OK;
+    return status;
 }
 
 bool qd_file_exists(const char *path)

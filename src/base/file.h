@@ -8,11 +8,12 @@
 /* A file being written under a temporary name beside its final one. */
 typedef struct qd_atomic_file {
     FILE *stream;
-    char *path, *temporary_path;
+    char *path, *temporary_path; /* no temporary name: a device or pipe, written to as it is */
     qd_context *ctx;
 } qd_atomic_file;
 
 /* Opens "<path>.tmp", locked: a second writer of the same path is refused, the left-over of a killed one taken over.
+ * Links are followed to the file they name; devices and pipes (/dev/stdout) are written to directly.
  * Errors: QD_ERR_IO, QD_ERR_MEMORY. */
 enum qd_status qd_atomic_open(qd_context *ctx, const char *path, qd_atomic_file *file);
 /* Flushes, fsyncs, renames, fsyncs the folder. On failure the temporary file is removed and the old one stays; only
@@ -21,7 +22,11 @@ enum qd_status qd_atomic_commit(qd_atomic_file *file);
 /* Removes the temporary file; harmless after a commit and on a zeroed struct. */
 void qd_atomic_abort(qd_atomic_file *file);
 
-/* Whole file into memory with a NUL behind it. Errors: QD_ERR_IO, QD_ERR_INPUT when larger than max_bytes. */
+/* What a failed open() for reading means: QD_ERR_INPUT when no such file is there, else QD_ERR_IO. */
+enum qd_status qd_open_status(int errno_value);
+
+/* Whole file into memory with a NUL behind it. Errors: QD_ERR_IO, QD_ERR_INPUT when there is no such file or it is
+ * larger than max_bytes. */
 enum qd_status qd_file_read(qd_context *ctx, const char *path, size_t max_bytes, char **data, size_t *size);
 
 /* mkdir -p. */

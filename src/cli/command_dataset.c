@@ -153,7 +153,7 @@ int cli_command_dataset(int argc, char **argv)
     int code = cli_report(ctx, status);
     if (code == CLI_DONE && unreadable > 0)
         code = cli_error(QD_ERR_INPUT,
-                         "%" PRId64 " unreadable files, listed above; mend or delete them, or train with "
+                         "unreadable files: %" PRId64 ", listed above; mend or delete them, or train with "
                          "on_bad_image \"skip\"",
                          unreadable);
     qd_context_destroy(ctx);

@@ -64,6 +64,12 @@ static enum qd_status read_images(qd_context *ctx, const observe_options *option
     return QD_OK;
 }
 
+/* The network itself has an empty path, which JSON keeps. */
+static const char *shown_path(const qd_module_report *report)
+{
+    return report->path[0] != '\0' ? report->path : "(network)";
+}
+
 static double report_range(const qd_module_report *report)
 {
     return report->max - report->min;
@@ -88,7 +94,7 @@ static int print_table(const qd_module_report *reports, int count)
     for (int i = 0; i < count; i++) {
         char shape[96];
         format_shape(&reports[i], shape, sizeof shape);
-        int path = cli_text_width(reports[i].path), type = cli_text_width(reports[i].class_name);
+        int path = cli_text_width(shown_path(&reports[i])), type = cli_text_width(reports[i].class_name);
         path_width = path > path_width ? path : path_width;
         type_width = type > type_width ? type : type_width;
         shape_width = (int)strlen(shape) > shape_width ? (int)strlen(shape) : shape_width;
@@ -99,7 +105,7 @@ static int print_table(const qd_module_report *reports, int count)
         const qd_module_report *r = &reports[i];
         char shape[96];
         format_shape(r, shape, sizeof shape);
-        printf("%-*s  %-*s  %-*s  %10.4f  %10.4f  %10.4f  %10.4f  %10.4f  %7.2f  %8.2f", path_width, r->path,
+        printf("%-*s  %-*s  %-*s  %10.4f  %10.4f  %10.4f  %10.4f  %10.4f  %7.2f  %8.2f", path_width, shown_path(r),
                type_width, r->class_name, shape_width, shape, r->min, r->max, r->mean, r->std, report_range(r),
                r->zeros_pct, r->outlier_ratio);
         if (r->nonfinite_count > 0)
@@ -119,8 +125,8 @@ static enum qd_status print_worst(const qd_module_report *reports, int count, in
     qsort(sorted, (size_t)count, sizeof *sorted, by_falling_range);
     printf("worst ranges:\n");
     for (int i = 0; i < count && i < WORST_COUNT; i++)
-        printf("  %-*s  %10.4f  [%.4f, %.4f]\n", path_width, sorted[i].path, report_range(&sorted[i]), sorted[i].min,
-               sorted[i].max);
+        printf("  %-*s  %10.4f  [%.4f, %.4f]\n", path_width, shown_path(&sorted[i]), report_range(&sorted[i]),
+               sorted[i].min, sorted[i].max);
     free(sorted);
     return QD_OK;
 }

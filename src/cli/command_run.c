@@ -82,6 +82,8 @@ static void catch_signals(void)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    /* Hours of training must not end because nobody reads the progress lines any more. */
+    signal(SIGPIPE, SIG_IGN);
 }
 
 /* Sets `key` to a string, whatever characters it has. */

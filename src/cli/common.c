@@ -42,6 +42,16 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 const struct argp cli_common_argp = {.options = common_options, .parser = parse_common};
 const struct argp_child cli_common_children[] = {{&cli_common_argp, 0, "Common options:", 1}, {0}};
 
+/* Until there is a context, what is logged is the sentence of its failure. */
+static void log_line(void *user, enum qd_log_level level, const char *line)
+{
+    cli_common *common = user;
+    if (common->started)
+        cli_progress_log(&common->progress, level, line);
+    else
+        cli_error(QD_ERR_USAGE, "%s", line);
+}
+
 enum qd_status cli_create_context(cli_common *common, qd_context **out)
 {
     cli_progress_init(&common->progress, common->quiet);
@@ -49,15 +59,13 @@ enum qd_status cli_create_context(cli_common *common, qd_context **out)
         .threads = common->threads,
         .limit_isa = common->limit_isa,
         .max_isa = common->max_isa,
-        .log = cli_progress_log,
-        .log_user = &common->progress,
+        .log = log_line,
+        .log_user = common,
     };
-    enum qd_status status = qd_context_create(&config, out);
-    if (status == QD_ERR_USAGE && common->limit_isa)
-        cli_error(status, "this processor has no %s; choose another --cpu", qd_isa_name(common->max_isa));
-    else if (status != QD_OK)
-        cli_error(status, "cannot start: %s", qd_status_name(status));
-    return status;
+    common->started = false;
+    QD_TRY(qd_context_create(&config, out));
+    common->started = true;
+    return QD_OK;
 }
 
 int64_t cli_parse_int(const struct argp_state *state, const char *option, const char *text, int64_t low, int64_t high)

@@ -61,7 +61,7 @@ static enum qd_status keep_good_files(qd_context *ctx, qd_dataset *dataset, cons
             continue;
         if (all->on_bad == QD_BAD_IMAGE_ERROR || file->status == QD_ERR_MEMORY || !file->sentence)
             return qd_fail(ctx, file->status, "%s%s", file->sentence ? file->sentence : "scanning: memory is short",
-                           file->status == QD_ERR_MEMORY ? "" : "; remove it or set on_bad_image to \"skip\"");
+                           file->status == QD_ERR_MEMORY ? "" : QD_BAD_IMAGE_ADVICE);
         bad_count++;
     }
     dataset->skipped = qd_calloc((size_t)bad_count, sizeof(char *));

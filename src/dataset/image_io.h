@@ -52,6 +52,9 @@ enum qd_status qd_image_allocate(int32_t width, int32_t height, qd_image *out, c
 enum qd_status qd_image_set_fault(qd_image_fault *fault, enum qd_status status, const char *path, const char *format,
                                   ...) __attribute__((format(printf, 4, 5)));
 
+/* What to do about a file that cannot be read; ends the sentences of scan and loaders. */
+#define QD_BAD_IMAGE_ADVICE "; remove it or set on_bad_image to \"skip\""
+
 /* Size from the header and from the file system. Errors as qd_image_read(). Thread-safe. */
 enum qd_status qd_image_probe(const char *path, qd_image_header *out, qd_image_fault *fault);
 

@@ -1,5 +1,6 @@
 /* Opening image files: what kind of file it is, its size, its pixels, and the sentence when it is none. */
 #include "base/error.h"
+#include "base/file.h"
 #include "dataset/image_io.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -83,8 +84,10 @@ static enum qd_status open_regular(const char *path, int *descriptor, int64_t *s
     char text[QD_REASON_BYTES];
     struct stat info;
     int opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (opened < 0)
-        return qd_image_set_fault(fault, QD_ERR_IO, path, "%s", error_text(errno, text));
+    if (opened < 0) {
+        int error = errno;
+        return qd_image_set_fault(fault, qd_open_status(error), path, "%s", error_text(error, text));
+    }
     enum qd_status status = QD_OK;
     if (fstat(opened, &info) != 0)
         status = qd_image_set_fault(fault, QD_ERR_IO, path, "%s", error_text(errno, text));

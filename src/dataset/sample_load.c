@@ -1,6 +1,7 @@
 /* From a file to a place in a batch. */
 #include "dataset/sample_load.h"
 #include "base/error.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,12 @@ void qd_sample_worker_destroy(qd_sample_worker *worker)
     qd_resize_scratch_free(&worker->scratch);
     free(worker->bytes);
     *worker = (qd_sample_worker){0};
+}
+
+static void append(qd_image_fault *fault, const char *text)
+{
+    size_t used = strlen(fault->sentence);
+    snprintf(fault->sentence + used, sizeof fault->sentence - used, "%s", text);
 }
 
 /* Crops were drawn for the size seen at the scan; on another one they could lie outside. */
@@ -52,8 +59,11 @@ enum qd_status qd_sample_load(const qd_sample_source *source, qd_sample_worker *
     qd_image image = {0};
     bool cached = source->cache && qd_image_cache_get(source->cache, sample->index, &image);
     if (!cached) {
-        QD_TRY(qd_image_load(item->path, &image, fault));
-        enum qd_status status = check_size(item, &image, fault);
+        enum qd_status status = qd_image_load(item->path, &image, fault);
+        if (status != QD_OK && status != QD_ERR_MEMORY)
+            append(fault, QD_BAD_IMAGE_ADVICE);
+        if (status == QD_OK)
+            status = check_size(item, &image, fault);
         if (status != QD_OK) {
             qd_image_free(&image);
             return status;

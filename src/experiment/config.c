@@ -102,9 +102,11 @@ static enum qd_status fail_value(qd_context *ctx, const char *source, const qd_c
 
 static enum qd_status fail_unknown(qd_context *ctx, const char *source, const char *name)
 {
+    char nearest[QD_CONFIG_NAME_BYTES];
+    qd_config_nearest_name(name, nearest);
     return qd_fail(ctx, QD_ERR_USAGE,
                    "%s: unknown key '%s'; did you mean '%s'? experiments/README.md documents every key", source, name,
-                   qd_config_nearest_key(name)->name);
+                   nearest);
 }
 
 /* Adds one model to the list; false when there is no such model or it is listed already. */
@@ -205,6 +207,11 @@ static bool is_section(const char *name)
     return false;
 }
 
+static enum qd_status fail_no_object(qd_context *ctx, const char *source, const char *name)
+{
+    return qd_fail(ctx, QD_ERR_USAGE, "%s, key '%s': expected an object of keys", source, name);
+}
+
 static enum qd_status apply_object(qd_context *ctx, qd_config *config, const char *source, const char *section,
                                    const cJSON *object)
 {
@@ -219,7 +226,7 @@ static enum qd_status apply_object(qd_context *ctx, qd_config *config, const cha
         else if (!section[0] && is_section(name) && cJSON_IsObject(item))
             QD_TRY(apply_object(ctx, config, source, name, item));
         else if (!section[0] && is_section(name))
-            return qd_fail(ctx, QD_ERR_USAGE, "%s, key '%s': expected an object of keys", source, name);
+            return fail_no_object(ctx, source, name);
         else
             return fail_unknown(ctx, source, name);
     }
@@ -258,6 +265,8 @@ enum qd_status qd_config_assign(qd_context *ctx, qd_config *config, const char *
         status = set_key(ctx, config, "setting", key, value);
     else if (is_section(name) && cJSON_IsObject(value))
         status = apply_object(ctx, config, "setting", name, value);
+    else if (is_section(name))
+        status = fail_no_object(ctx, "setting", name);
     else
         status = fail_unknown(ctx, "setting", name);
     cJSON_Delete(value);

@@ -7,6 +7,9 @@
 #include <quantdrift/dataset.h>
 #include <quantdrift/experiment.h>
 
+/* Room for the name of any key. */
+#define QD_CONFIG_NAME_BYTES 64
+
 /* More than there are models: a list names each at most once. */
 #define QD_CONFIG_MAX_MODELS 16
 
@@ -77,8 +80,9 @@ const qd_config_key *qd_config_keys(int *count);
 /* The key called `name`; NULL when there is none. */
 const qd_config_key *qd_config_find_key(const char *name);
 
-/* The known key with the smallest edit distance to `name`. */
-const qd_config_key *qd_config_nearest_key(const char *name);
+/* The key, or object of keys, that `name` comes nearest to: by typing errors, initials ("lr" for "learning_rate"), or
+ * as a part. */
+void qd_config_nearest_name(const char *name, char nearest[QD_CONFIG_NAME_BYTES]);
 
 /* Fills the defaults. Errors: QD_ERR_MEMORY. */
 enum qd_status qd_config_init(qd_context *ctx, qd_config *config);

@@ -1,5 +1,7 @@
 /* The table of configuration keys. experiments/README.md documents the same keys; a test holds the two together. */
 #include "experiment/config.h"
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,7 +80,12 @@ const qd_config_key *qd_config_find_key(const char *name)
 /* No key is longer; longer input is compared by its beginning, which is enough for a suggestion. */
 #define MAX_KEY_LENGTH 64
 
-/* Levenshtein's distance with two rows. */
+static bool same_letter(char a, char b)
+{
+    return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
+/* Levenshtein's distance with two rows; capitals count as small letters. */
 static size_t edit_distance(const char *a, const char *b)
 {
     size_t row[MAX_KEY_LENGTH + 1];
@@ -90,7 +97,7 @@ static size_t edit_distance(const char *a, const char *b)
         row[0] = i;
         for (size_t j = 1; j <= n; j++) {
             size_t above = row[j];
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            size_t best = diagonal + !same_letter(a[i - 1], b[j - 1]);
             if (above + 1 < best)
                 best = above + 1;
             if (row[j - 1] + 1 < best)
@@ -102,22 +109,50 @@ static size_t edit_distance(const char *a, const char *b)
     return row[n];
 }
 
-const qd_config_key *qd_config_nearest_key(const char *name)
+/* True when `letters` are the first letters of the words of `words`: "lr" of "learning_rate". */
+static bool are_initials(const char *letters, const char *words)
 {
-    const qd_config_key *nearest = &keys[0];
+    while (*letters && *words && same_letter(*letters, *words)) {
+        const char *end = strchr(words, '_');
+        letters++;
+        words = end ? end + 1 : "";
+    }
+    return *letters == '\0' && *words == '\0';
+}
+
+/* How far `name` is from being `key`: one typing error, or a short form, or a part of it. */
+static size_t distance_to(const char *name, const char *key)
+{
+    enum { SHORT_FORM = 1, PART = 2, LEAST_PART_LENGTH = 4 };
+    size_t distance = edit_distance(name, key);
+    if (distance > SHORT_FORM && (are_initials(key, name) || are_initials(name, key)))
+        return SHORT_FORM;
+    if (distance > PART && strlen(name) >= LEAST_PART_LENGTH && strcasestr(key, name))
+        return PART;
+    return distance;
+}
+
+void qd_config_nearest_name(const char *name, char nearest[QD_CONFIG_NAME_BYTES])
+{
     size_t smallest = SIZE_MAX;
     for (int i = 0; i < KEY_COUNT; i++) {
-        /* A nested key may be meant by its last part: "calibration_images" finds "quantization.calibration_images".
-         */
-        const char *dot = strchr(keys[i].name, '.');
-        size_t distance = edit_distance(name, keys[i].name);
-        size_t tail = dot ? edit_distance(name, dot + 1) + 1 : distance;
-        if (tail < distance)
-            distance = tail;
+        const char *key = keys[i].name, *dot = strchr(key, '.');
+        size_t distance = distance_to(name, key), length = strlen(key);
+        if (dot) {
+            /* A nested key may be meant by its last part, and the object that holds it may be misspelt itself. */
+            size_t tail = distance_to(name, dot + 1) + 1, section_length = (size_t)(dot - key);
+            char section[QD_CONFIG_NAME_BYTES];
+            snprintf(section, sizeof section, "%.*s", (int)section_length, key);
+            size_t head = edit_distance(name, section);
+            distance = tail < distance ? tail : distance;
+            if (head < distance) {
+                distance = head;
+                length = section_length;
+            }
+        }
         if (distance < smallest) {
             smallest = distance;
-            nearest = &keys[i];
+            snprintf(nearest, QD_CONFIG_NAME_BYTES, "%.*s", (int)length, key);
         }
     }
-    return nearest;
 }

@@ -7,8 +7,7 @@
 
 #define GIB (1024.0 * 1024.0 * 1024.0)
 
-/* MemAvailable of /proc/meminfo in bytes; 0 when it cannot be read. */
-static double available_bytes(void)
+double qd_available_bytes(void)
 {
     FILE *file = fopen("/proc/meminfo", "r");
     if (!file)
@@ -53,7 +52,7 @@ fail:
 enum qd_status qd_run_check_memory(qd_run *run)
 {
     const qd_config *config = run->config;
-    double planned = 0.0, available = available_bytes();
+    double planned = 0.0, available = qd_available_bytes();
     const char *largest = "";
     for (int i = 0; i < config->model_count; i++) {
         double bytes;

@@ -1,5 +1,6 @@
 /* One model from its first draw to its last epoch. */
 #include "base/error.h"
+#include "base/file.h"
 #include "experiment/run.h"
 #include "train/optimizer.h"
 #include <math.h>
@@ -284,6 +285,14 @@ enum qd_status qd_model_run_execute(qd_run *run, int model_index)
     if (run->options->resume)
         QD_TRY_GOTO(qd_resume_find(run, model_index, m.config_hash, &point));
     if (point.found && qd_run_is_complete(run->config, point.info.epoch, point.info.step)) {
+        if (!qd_file_exists(m.results_path)) {
+            status =
+                qd_fail(run->ctx, QD_ERR_INPUT,
+                        "resuming %s: '%s' is of a complete run, and its results '%s' are gone; put them back, or "
+                        "remove the checkpoint to train again",
+                        m.model->display_name, m.last_path, m.results_path);
+            goto fail;
+        }
         qd_log(run->ctx, QD_LOG_INFO, "%s: complete, not trained again", m.model->display_name);
         run->rng = point.info.rng;
         goto fail;

@@ -3,6 +3,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "experiment/run.h"
 #include "formats/safetensors.h"
 #include "observe/observe.h"
 #include "train/checkpoint.h"
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define GIB                (1024.0 * 1024.0 * 1024.0)
 #define DEFAULT_IMAGE_SIZE 224
 #define DEFAULT_MAX_BATCH  64
 
@@ -208,6 +210,19 @@ enum qd_status qd_network_evaluate(qd_network *network, const qd_dataset *datase
     return status;
 }
 
+/* All images are observed as one batch: a whole folder of them can need more memory than there is. */
+static enum qd_status check_observing_memory(const qd_network *network, int64_t n)
+{
+    size_t bytes;
+    QD_TRY(qd_plan_bytes(network->ctx, network->graph, QD_F32, &QD_PLAN_OBSERVING(n), &bytes));
+    double available = qd_available_bytes();
+    if (available > 0.0 && (double)bytes > available)
+        return qd_fail(network->ctx, QD_ERR_MEMORY,
+                       "observing %s on %lld images needs %.2f GiB, and %.2f GiB are available; give fewer images",
+                       network->model->display_name, (long long)n, (double)bytes / GIB, available / GIB);
+    return QD_OK;
+}
+
 enum qd_status qd_network_observe(qd_network *network, const float *images, int64_t n, qd_module_report **reports,
                                   int *count)
 {
@@ -216,6 +231,7 @@ enum qd_status qd_network_observe(qd_network *network, const float *images, int6
     qd_observation observation = {0};
     qd_module_report *list = NULL;
     enum qd_status status = QD_OK;
+    QD_TRY_GOTO(check_observing_memory(network, n));
     QD_TRY_GOTO(qd_plan_create(ctx, network->graph, network->state, &QD_PLAN_OBSERVING(n), &plan));
     QD_TRY_GOTO(qd_observe(ctx, network->graph, plan, images, n, NULL, &observation));
     list = qd_calloc((size_t)observation.count, sizeof *list);

@@ -15,12 +15,12 @@ char *qd_checkpoint_path(const qd_run *run, const qd_model_info *model, const ch
 
 /* ---- the folder ---- */
 
-/* True when the folder holds results or a checkpoint of a model of the list; `*what` then names the file (owned). */
+/* True when the folder holds results or a checkpoint of any model; `*what` then names the file (owned). */
 static bool folder_is_used(const qd_run *run, char **what)
 {
-    for (int i = 0; i < run->config->model_count; i++) {
-        char *candidates[2] = {qd_results_path(run->config->output_dir, run->config->models[i]),
-                               qd_checkpoint_path(run, run->config->models[i], "last")};
+    for (const qd_model_info *const *model = qd_model_list(); *model; model++) {
+        char *candidates[2] = {qd_results_path(run->config->output_dir, *model),
+                               qd_checkpoint_path(run, *model, "last")};
         for (int c = 0; c < 2; c++) {
             if (!*what && candidates[c] && qd_file_exists(candidates[c]))
                 *what = candidates[c];
@@ -93,6 +93,19 @@ fail:
     return status;
 }
 
+/* Every checkpoint is looked at before anything is written: a refusal must leave the folder as it was. */
+static enum qd_status check_checkpoints(qd_run *run)
+{
+    for (int i = 0; i < run->config->model_count; i++) {
+        char hash[65];
+        qd_resume_point point;
+        QD_TRY(qd_config_hash(run->ctx, run->config, i, hash));
+        QD_TRY(qd_resume_find(run, i, hash, &point));
+        qd_checkpoint_info_free(&point.info);
+    }
+    return QD_OK;
+}
+
 enum qd_status qd_resume_prepare_folder(qd_run *run)
 {
     enum qd_status status = QD_OK;
@@ -114,6 +127,8 @@ enum qd_status qd_resume_prepare_folder(qd_run *run)
     /* A run that ended before its first checkpoint has left nothing that another configuration could spoil. */
     if (is_used && qd_file_exists(path))
         QD_TRY_GOTO(check_recorded_config(run, path));
+    if (is_used)
+        QD_TRY_GOTO(check_checkpoints(run));
     QD_TRY_GOTO(qd_folder_create(run->ctx, run->checkpoint_folder));
     QD_TRY_GOTO(qd_json_write(run->ctx, path, json));
 fail:
@@ -172,9 +187,9 @@ static enum qd_status check_point(const qd_run *run, const qd_model_info *model,
         return fail_data_changed(run, model, path);
     if (strcmp(info->config_hash, config_hash) != 0)
         return qd_fail(run->ctx, QD_ERR_USAGE,
-                       "checkpoint '%s' was written with another configuration than '%s/config.json' records; choose "
-                       "another --out",
-                       path, run->config->output_dir);
+                       "checkpoint '%s' was written with another configuration (or with other models before this "
+                       "one); set it back to resume, or choose another --out",
+                       path);
     return QD_OK;
 }
 

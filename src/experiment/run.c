@@ -54,7 +54,7 @@ static enum qd_status open_data(qd_run *run)
         qd_dataset_fingerprint(splits[i], fingerprint);
         qd_sha256_update(&hash, fingerprint, strlen(fingerprint));
         if (qd_dataset_skipped_count(splits[i]) > 0)
-            qd_log(run->ctx, QD_LOG_WARNING, "%s/: %lld unreadable images left out; results list them", names[i],
+            qd_log(run->ctx, QD_LOG_WARNING, "%s/: unreadable images left out: %lld; results list them", names[i],
                    (long long)qd_dataset_skipped_count(splits[i]));
     }
     qd_sha256_finish(&hash, run->data_fingerprint);

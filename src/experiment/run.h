@@ -89,8 +89,8 @@ int64_t qd_quantize_batch(const qd_config *config);
 
 /* ---- resume.c ---- */
 
-/* Refuses a folder that holds results (without resume) or results of another configuration (with it), then records
- * the configuration as <out>/config.json. Errors: QD_ERR_USAGE, QD_ERR_IO, QD_ERR_INPUT. */
+/* Refuses a folder that holds results (without resume) or results of another configuration or other data (with it),
+ * then records the configuration as <out>/config.json. Errors: QD_ERR_USAGE, QD_ERR_IO, QD_ERR_INPUT. */
 enum qd_status qd_resume_prepare_folder(qd_run *run);
 
 /* What a folder holds of one model. */
@@ -107,6 +107,9 @@ enum qd_status qd_resume_find(qd_run *run, int model_index, const char *config_h
 char *qd_checkpoint_path(const qd_run *run, const qd_model_info *model, const char *which);
 
 /* ---- memory.c ---- */
+
+/* MemAvailable of /proc/meminfo in bytes; 0 when it cannot be read. */
+double qd_available_bytes(void);
 
 /* Logs planned and available memory in one line. Errors: QD_ERR_MEMORY with advice when the plan does not fit. */
 enum qd_status qd_run_check_memory(qd_run *run);
@@ -132,7 +135,8 @@ enum qd_status qd_progress_report(qd_model_run *m, int64_t step, int64_t step_co
 enum qd_status qd_step_log_open(qd_context *ctx, const char *path, bool resume, qd_step_log **out);
 void qd_step_log_close(qd_step_log *log);
 
-/* Drops lines of `model` after optimizer step `steps`, and lines that were cut short: they will be written again. */
+/* Drops lines of `model` after optimizer step `steps`, and lines that were cut short: they will be written again. A
+ * pipe or device keeps what it was given. */
 enum qd_status qd_step_log_rewind(qd_step_log *log, const char *model, int64_t steps);
 
 enum qd_status qd_step_log_write(qd_step_log *log, const char *model, const qd_step_report *report);

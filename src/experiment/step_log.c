@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* A line takes about 150 bytes; 25 epochs of the full set on both models make about 7000. */
 #define MAX_LOG_BYTES ((size_t)1 << 30)
@@ -70,6 +71,10 @@ enum qd_status qd_step_log_rewind(qd_step_log *log, const char *model, int64_t s
     size_t size;
     qd_atomic_file file = {0};
     enum qd_status status = QD_OK;
+    struct stat info;
+    /* What went into a pipe or a terminal cannot be taken back. */
+    if (fstat(fileno(log->stream), &info) == 0 && !S_ISREG(info.st_mode))
+        return QD_OK;
     fclose(log->stream);
     log->stream = NULL;
     QD_TRY_GOTO(qd_file_read(log->ctx, log->path, MAX_LOG_BYTES, &text, &size));

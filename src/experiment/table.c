@@ -81,7 +81,9 @@ static void fill_row(const qd_results *results, const qd_epoch_log *log, row cel
     /* Both on the images that INT8 was evaluated on. */
     print_number(cells[COLUMN_DROP], quantized ? quantized->float_accuracy - quantized->int8_accuracy : NAN, 2);
     print_number(cells[COLUMN_RANGE], widest ? widest->range : NAN, 2);
-    snprintf(cells[COLUMN_MODULE], CELL_BYTES, "%s", widest ? widest->path : "-");
+    /* The network itself, which log_all logs too, has an empty path. */
+    const char *path = !widest ? "-" : widest->path[0] ? widest->path : "(network)";
+    snprintf(cells[COLUMN_MODULE], CELL_BYTES, "%s", path);
     for (int r = 0; r < RATIO_COUNT; r++)
         print_number(cells[COLUMN_FIRST_RATIO + r], range_ratio(log, &ratios[r]), 3);
 }

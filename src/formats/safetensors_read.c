@@ -5,6 +5,7 @@
  */
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/sha256.h"
 #include "formats/safetensors_impl.h"
@@ -66,8 +67,11 @@ static enum qd_status open_stream(reader *r)
 {
     /* O_NONBLOCK: to be refused, a pipe must not wait for its writer first. Reading a file knows no difference. */
     int descriptor = open(r->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0)
-        return qd_fail_errno(r->ctx, errno, "reading '%s'", r->path);
+    if (descriptor < 0) {
+        int error = errno;
+        qd_fail_errno(r->ctx, error, "reading '%s'", r->path);
+        return qd_open_status(error);
+    }
     r->stream = fdopen(descriptor, "rb");
     if (!r->stream) {
         enum qd_status status = qd_fail_errno(r->ctx, errno, "reading '%s'", r->path);

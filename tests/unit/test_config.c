@@ -82,8 +82,14 @@ Test(config, refuses_unknown_keys_with_the_nearest_known_one)
     TEST_FAILS(ctx, apply("{\"calibration_images\": 3}"), QD_ERR_USAGE, "'quantization.calibration_images'");
     TEST_FAILS(ctx, apply("{\"quantization\": {\"evalimages\": 3}}"), QD_ERR_USAGE,
                "unknown key 'quantization.evalimages'; did you mean 'quantization.eval_images'?");
-    TEST_FAILS(ctx, apply("{\"quantisation\": {\"eval_images\": 3}}"), QD_ERR_USAGE, "unknown key 'quantisation'");
+    TEST_FAILS(ctx, apply("{\"quantisation\": {\"eval_images\": 3}}"), QD_ERR_USAGE, "did you mean 'quantization'?");
+    TEST_FAILS(ctx, apply("{\"learning_rate\": 3}"), QD_ERR_USAGE, "did you mean 'lr'?");
+    TEST_FAILS(ctx, apply("{\"wd\": 3}"), QD_ERR_USAGE, "did you mean 'weight_decay'?");
+    TEST_FAILS(ctx, apply("{\"epochs\": 3}"), QD_ERR_USAGE, "did you mean 'num_epochs'?");
+    TEST_FAILS(ctx, apply("{\"\": 3}"), QD_ERR_USAGE, "unknown key ''");
     TEST_FAILS(ctx, qd_config_assign(ctx, &config, "LR=3"), QD_ERR_USAGE, "'lr'");
+    TEST_FAILS(ctx, qd_config_assign(ctx, &config, "quantization=5"), QD_ERR_USAGE,
+               "setting, key 'quantization': expected an object of keys");
 }
 
 Test(config, refuses_wrong_types_and_ranges_with_what_is_expected)
@@ -248,7 +254,7 @@ Test(config, a_file_that_is_no_json_is_misuse)
     test_file_write(path, "{\"lr\": }", 8);
     TEST_FAILS(ctx, qd_experiment_read(experiment, path), QD_ERR_USAGE, "line 1");
     char *missing = test_folder_path(folder, "missing.json");
-    TEST_FAILS(ctx, qd_experiment_read(experiment, missing), QD_ERR_IO, "missing.json");
+    TEST_FAILS(ctx, qd_experiment_read(experiment, missing), QD_ERR_USAGE, "missing.json");
     free(missing);
     qd_experiment_destroy(experiment);
     free(path);

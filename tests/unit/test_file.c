@@ -217,11 +217,62 @@ Test(file, a_size_limit_leaves_the_old_file)
 Test(file, a_failed_rename_leaves_nothing_behind)
 {
     qd_atomic_file file = {0};
-    cr_assert_eq(mkdir(path, 0777), 0); /* a folder stands where the file should */
     TEST_OK(ctx, qd_atomic_open(ctx, path, &file));
     fputs("new", file.stream);
+    cr_assert_eq(mkdir(path, 0777), 0); /* a folder appears where the file should stand */
     TEST_FAILS(ctx, qd_atomic_commit(&file), QD_ERR_IO, "Is a directory");
     cr_expect_eq(test_folder_count(folder), 1);
+    TEST_FAILS(ctx, qd_atomic_open(ctx, path, &file), QD_ERR_IO, "found a folder");
+    cr_expect_eq(test_folder_count(folder), 1);
+}
+
+/* Renaming over a link would replace the link, and over /dev/stdout take it from every program. */
+Test(file, links_are_written_through)
+{
+    qd_atomic_file file = {0};
+    struct stat info;
+    char *link = test_folder_path(folder, "link"), *nowhere = test_folder_path(folder, "nowhere");
+    test_file_write(path, "old", 3);
+    cr_assert_eq(symlink(path, link), 0);
+    TEST_OK(ctx, qd_atomic_open(ctx, link, &file));
+    fputs("new", file.stream);
+    TEST_OK(ctx, qd_atomic_commit(&file));
+    cr_assert_eq(lstat(link, &info), 0);
+    cr_expect(S_ISLNK(info.st_mode));
+    expect_content("new");
+    cr_assert_eq(unlink(link), 0);
+    cr_assert_eq(symlink(nowhere, link), 0);
+    TEST_OK(ctx, qd_atomic_open(ctx, link, &file));
+    TEST_OK(ctx, qd_atomic_commit(&file));
+    cr_assert_eq(lstat(link, &info), 0);
+    cr_expect(S_ISREG(info.st_mode), "a link to nowhere gives way");
+    cr_expect_eq(test_folder_count(folder), 2);
+    free(nowhere);
+    free(link);
+}
+
+Test(file, pipes_and_devices_are_written_to_as_they_are)
+{
+    qd_atomic_file file = {0};
+    struct stat info;
+    char got[8] = "";
+    cr_assert_eq(mkfifo(path, 0666), 0);
+    const int reader = open(path, O_RDONLY | O_NONBLOCK);
+    cr_assert_geq(reader, 0);
+    TEST_OK(ctx, qd_atomic_open(ctx, path, &file));
+    fputs("new", file.stream);
+    TEST_OK(ctx, qd_atomic_commit(&file));
+    cr_expect_eq(read(reader, got, sizeof got), 3);
+    cr_expect_str_eq(got, "new");
+    TEST_OK(ctx, qd_atomic_open(ctx, path, &file));
+    qd_atomic_abort(&file);
+    cr_assert_eq(stat(path, &info), 0);
+    cr_expect(S_ISFIFO(info.st_mode), "the pipe is still there");
+    cr_expect_eq(test_folder_count(folder), 1);
+    close(reader);
+    TEST_OK(ctx, qd_atomic_open(ctx, "/dev/full", &file));
+    fputs("new", file.stream);
+    TEST_FAILS(ctx, qd_atomic_commit(&file), QD_ERR_IO, "No space left on device");
 }
 
 Test(file, links_are_not_followed_to_the_temporary_name)
@@ -302,8 +353,8 @@ Test(file, what_cannot_be_read_is_named)
 {
     char *data = NULL;
     size_t size = 7;
-    TEST_FAILS(ctx, qd_file_read(ctx, path, 100, &data, &size), QD_ERR_IO, "a.txt': No such file or directory");
-    TEST_FAILS(ctx, qd_file_read(ctx, folder, 100, &data, &size), QD_ERR_IO, "expected a file, found a folder");
+    TEST_FAILS(ctx, qd_file_read(ctx, path, 100, &data, &size), QD_ERR_INPUT, "a.txt': No such file or directory");
+    TEST_FAILS(ctx, qd_file_read(ctx, folder, 100, &data, &size), QD_ERR_INPUT, "expected a file, found a folder");
     cr_expect_null(data);
     cr_expect_eq(size, 7u, "results are set only on success");
 }
@@ -320,9 +371,9 @@ Test(file, folders_are_made_with_their_parents)
     cr_expect_not(qd_file_exists(path));
     test_file_write(path, "", 0);
     cr_expect(qd_file_exists(path));
-    TEST_FAILS(ctx, qd_folder_create(ctx, path), QD_ERR_IO, "File exists");
+    TEST_FAILS(ctx, qd_folder_create(ctx, path), QD_ERR_IO, "a.txt' is there and is no folder");
     char *through = test_folder_path(folder, "a.txt/b");
-    TEST_FAILS(ctx, qd_folder_create(ctx, through), QD_ERR_IO, "creating folder");
+    TEST_FAILS(ctx, qd_folder_create(ctx, through), QD_ERR_IO, "a.txt' is there and is no folder");
     TEST_FAILS(ctx, qd_folder_create(ctx, ""), QD_ERR_IO, "No such file");
     free(through);
     free(deep);
