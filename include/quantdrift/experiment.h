@@ -11,8 +11,8 @@ typedef struct qd_experiment qd_experiment; /* an effective configuration */
 enum qd_status qd_experiment_create(qd_context *ctx, qd_experiment **out);
 void qd_experiment_destroy(qd_experiment *experiment);
 
-/* Reads an experiment file over the defaults. Errors: QD_ERR_IO, QD_ERR_USAGE (an unknown or mistyped key with the
- * nearest known one, a value out of range). */
+/* Reads an experiment file over the defaults. Errors: QD_ERR_IO, QD_ERR_USAGE (no such file, an unknown or mistyped
+ * key with the nearest known one, a value out of range). */
 enum qd_status qd_experiment_read(qd_experiment *experiment, const char *path);
 
 /* "key=value" with a JSON value; nested keys with a dot ("quantization.eval_images=500"). A value that is no JSON is
@@ -31,7 +31,7 @@ typedef struct qd_progress {
     double images_per_s;
     double loss, accuracy_percent; /* running; NaN when unknown */
     double eta_s;                  /* of the model's whole run */
-    double wait_share;             /* of time spent waiting for data, 0 to 1 */
+    double wait_share;             /* of time spent waiting for data, 0 to 1; NaN where data is not loaded ahead */
     bool phase_end;                /* the last report of a phase */
 } qd_progress;
 

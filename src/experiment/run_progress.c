@@ -67,7 +67,7 @@ enum qd_status qd_progress_report(qd_model_run *m, int64_t step, int64_t step_co
             .loss = totals ? qd_totals_loss(totals) : NAN,
             .accuracy_percent = totals ? qd_totals_accuracy_percent(totals) : NAN,
             .eta_s = time_left(m),
-            .wait_share = loader && seconds > 0.0 ? fmin(1.0, qd_loader_wait_seconds(loader) / seconds) : 0.0,
+            .wait_share = loader && seconds > 0.0 ? fmin(1.0, qd_loader_wait_seconds(loader) / seconds) : NAN,
             .phase_end = step == step_count,
         };
         options->progress(options->user, &progress);

@@ -81,7 +81,8 @@ enum qd_status qd_evaluate(qd_context *ctx, const qd_graph *graph, qd_plan *plan
                 ctx, QD_ERR_NUMERIC,
                 "validating %s after epoch %lld: the loss of batch %lld is %g; the first module that returned "
                 "a non-finite value is '%s'; the last checkpoint is intact, try a smaller lr",
-                graph->model_name, (long long)options->epoch, (long long)batch->ordinal + 1, loss_sum,
+                graph->model_name, (long long)options->epoch, (long long)batch->ordinal + 1,
+                isnan(loss_sum) ? (double)NAN : loss_sum, /* without its sign */
                 node >= 0 ? graph->nodes[node].name : "the loss itself");
         }
         sums.count += batch->n;

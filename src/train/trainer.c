@@ -88,7 +88,8 @@ static enum qd_status fail_nonfinite(qd_trainer *trainer, const qd_batch *batch,
     return qd_fail(
         trainer->ctx, QD_ERR_NUMERIC,
         "training %s, epoch %lld, step %lld: the %s is %g; %s; the last checkpoint is intact, try a smaller lr",
-        trainer->graph->model_name, (long long)epoch, (long long)step, what, value, place);
+        trainer->graph->model_name, (long long)epoch, (long long)step, what, isnan(value) ? (double)NAN : value,
+        place); /* a NaN has a sign, which nobody wants to know */
 }
 
 static enum qd_status run_step(qd_trainer *trainer, const qd_batch *batch, qd_rng *rng, int64_t step,
