@@ -76,6 +76,8 @@ static void expect_observation(const tiny *t, const char *checkpoint)
     cr_assert_not_null(strstr(seen.out, "worst ranges:\n"), "%s", seen.out);
     cJSON *json = read_json(json_path);
     cr_assert_eq(cJSON_GetArraySize(json), 68);
+    cr_assert_not_null(cJSON_GetObjectItemCaseSensitive(json, ""), "the network itself, as hooks name it");
+    cr_assert_not_null(strstr(seen.out, "\n(network) "), "and as readers do: %s", seen.out);
     const cJSON *conv = cJSON_GetObjectItemCaseSensitive(json, "layer1.0.conv1");
     cr_assert_not_null(conv);
     expect_keys(conv, (const char *const[]){"shape", "min", "max", "mean", "std", "range", "zeros_pct",
@@ -213,6 +215,84 @@ Test(jobs, a_second_signal_does_not_wait)
     int status = wait_for(child);
     cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM, "status %x", (unsigned)status);
     free(err_path);
+    tiny_destroy(&t);
+}
+
+/* Two epochs, each with all that is written at an epoch. */
+#define EPOCHS_RUN                                                                                                   \
+    "--quiet", "--set", "models=efficientnet_b0", "--set", "num_epochs=2", "--set", "log_every=1", "--set",          \
+        "quantization.enabled=false"
+
+/* What a results file says except how long things took. */
+static char *results_text(const char *out)
+{
+    char *path = test_folder_path(out, "efficientnet_b0_results.json");
+    cJSON *json = read_json(path);
+    cJSON_DeleteItemFromObjectCaseSensitive(json, "timing");
+    char *text = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
+    free(path);
+    return text;
+}
+
+Test(jobs, killed_at_any_moment_a_run_goes_on_to_the_same_end)
+{
+    tiny t = tiny_create();
+    char *killed = test_folder_path(t.folder, "killed"), *scratch = test_folder_path(t.folder, "scratch");
+    outcome whole = QUANTDRIFT("run", t.experiment, EPOCHS_RUN);
+    expect_done(&whole);
+    /* On any machine some of these come while an epoch's files are written, and none comes so late that nothing is
+     * left to do for the last run. */
+    static const useconds_t moments[] = {150000, 400000, 700000, 300000, 900000};
+    for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++) {
+        pid_t child = program_start(
+            NULL,
+            (const char *const[]){"quantdrift", "run", t.experiment, EPOCHS_RUN, "--resume", "--out", killed, NULL},
+            scratch, scratch);
+        usleep(moments[i]);
+        kill(child, SIGKILL);
+        wait_for(child);
+    }
+    outcome resumed = QUANTDRIFT("run", t.experiment, EPOCHS_RUN, "--resume", "--out", killed);
+    expect_done(&resumed);
+    cr_assert_str_eq(resumed.out, whole.out);
+    char *texts[2] = {results_text(t.out), results_text(killed)};
+    cr_assert_str_eq(texts[0], texts[1]);
+    char *folders[2] = {test_folder_path(t.out, "checkpoints"), test_folder_path(killed, "checkpoints")};
+    /* Byte by byte, and nothing left over. */
+    outcome same = program_run(NULL, (const char *const[]){"diff", "-r", folders[0], folders[1], NULL});
+    expect_done(&same);
+    outcome_free(&same);
+    for (int i = 0; i < 2; i++) {
+        free(folders[i]);
+        free(texts[i]);
+    }
+    outcome_free(&resumed);
+    outcome_free(&whole);
+    free(scratch);
+    free(killed);
+    tiny_destroy(&t);
+}
+
+Test(jobs, a_run_outlives_the_reader_of_its_progress)
+{
+    tiny t = tiny_create();
+    char *binary = program_build_path("quantdrift"), *code = test_folder_path(t.folder, "code");
+    /* `head` ends after the first line; the run must not. */
+    outcome piped = program_run(
+        NULL,
+        (const char *const[]){"sh", "-c",
+                              "{ $QD_EMULATOR \"$0\" run \"$1\" --set quantization.enabled=false >\"$2.table\"; "
+                              "echo $? >\"$2\"; } 2>&1 | head -n 1",
+                              binary, t.experiment, code, NULL});
+    expect_done(&piped);
+    outcome_free(&piped);
+    char *said = NULL;
+    cr_assert_eq(qd_file_read(NULL, code, SIZE_MAX, &said, &(size_t){0}), QD_OK);
+    cr_assert_str_eq(said, "0\n");
+    free(said);
+    free(code);
+    free(binary);
     tiny_destroy(&t);
 }
 

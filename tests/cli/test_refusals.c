@@ -104,7 +104,7 @@ Test(refusals, mistyped_keys_and_values)
     outcome result = RUN(&t, "--threads", "1");
     cr_assert(result.code == 2 || result.code == 3, "exit code %d", result.code);
     expect_refusal(result, result.code, "tiny.json");
-    expect_refusal(QUANTDRIFT("run", "/no/such/experiment.json", "--quiet"), 1, "/no/such/experiment.json");
+    expect_refusal(QUANTDRIFT("run", "/no/such/experiment.json", "--quiet"), 2, "/no/such/experiment.json");
     tiny_destroy(&t);
 }
 
@@ -145,6 +145,34 @@ Test(refusals, a_truncated_image)
 {
     /* 300 bytes hold headers and tables of a JPEG or the first chunks of a PNG, and not all pixels. */
     expect_bad_image("truncated", NULL, 300);
+}
+
+Test(refusals, a_link_to_nowhere_in_place_of_an_image)
+{
+    tiny t = tiny_create();
+    char *image = tiny_image(&t, "train", 1);
+    cr_assert_eq(unlink(image), 0);
+    cr_assert_eq(symlink("/no/such/image", image), 0);
+    outcome result = RUN(&t, "--threads", "1");
+    cr_assert_not_null(strstr(result.err, "on_bad_image"), "what to do is said: %s", result.err);
+    expect_refusal(result, 3, image);
+    free(image);
+    tiny_destroy(&t);
+}
+
+Test(refusals, output_folders_that_cannot_be)
+{
+    tiny t = tiny_create();
+    char *file = test_folder_path(t.folder, "file"), *below = test_folder_path(t.folder, "file/out");
+    test_file_write(file, "kept", 4);
+    expect_refusal(RUN(&t, "--out", file), 1, "file' is there and is no folder");
+    expect_refusal(RUN(&t, "--out", below), 1, "file' is there and is no folder");
+    expect_refusal(RUN(&t, "--out", ""), 2, "output_dir");
+    expect_refusal(RUN_SHORT(&t, "--step-log", t.folder), 1, "Is a directory");
+    expect_refusal(RUN_SHORT(&t, "--step-log", "/no/such/folder/steps.jsonl"), 1, "/no/such/folder/steps.jsonl");
+    free(below);
+    free(file);
+    tiny_destroy(&t);
 }
 
 Test(refusals, names_that_are_no_utf8_are_shown_escaped)
@@ -212,7 +240,8 @@ Test(refusals, checkpoints_of_another_model_or_none)
                    "resnet18_epoch_0");
     expect_refusal(QUANTDRIFT("observe", checkpoint, image, "--model", "resnet99"), 3, "resnet99");
     expect_refusal(QUANTDRIFT("observe", image, image), 3, image);
-    expect_refusal(QUANTDRIFT("observe", "/no/such.safetensors", image), 1, "/no/such.safetensors");
+    expect_refusal(QUANTDRIFT("observe", "/no/such.safetensors", image), 3, "/no/such.safetensors");
+    expect_refusal(QUANTDRIFT("observe", checkpoint, "/no/such.jpg"), 3, "/no/such.jpg");
     expect_refusal(QUANTDRIFT("observe", checkpoint, checkpoint), 3, "resnet18_epoch_0");
     char *cut = test_folder_path(t.folder, "cut.safetensors");
     copy_file(checkpoint, cut, 100000);

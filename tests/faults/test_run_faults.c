@@ -2,12 +2,14 @@
 #include "support/test_context.h"
 #include "support/fixture.h"
 #include "support/tiny_data.h"
+#include <fcntl.h>
 #include <quantdrift/network.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static qd_context *ctx;
@@ -92,6 +94,62 @@ Test(run_faults, resuming_refuses_another_configuration_and_names_it)
     expect_success(true);
     tiny_experiment_set(ctx, experiment, "models=[\"resnet18\"]");
     expect_failure(true, QD_ERR_USAGE, "models (was [\"efficientnet_b0\",\"resnet18\"], is [\"resnet18\"])");
+}
+
+Test(run_faults, results_of_any_model_are_in_the_way)
+{
+    tiny_experiment_set(ctx, experiment, "num_epochs=0");
+    expect_success(false);
+    tiny_experiment_set(ctx, experiment, "models=resnet18");
+    expect_failure(false, QD_ERR_USAGE, "already holds results ('");
+}
+
+/* A refused attempt leaves the folder as it was: the right one succeeds after it. */
+Test(run_faults, resuming_without_the_recorded_configuration)
+{
+    tiny_experiment_set(ctx, experiment, "num_epochs=0");
+    expect_success(false);
+    char *config = test_folder_path(folder, "out/config.json");
+    cr_assert_eq(unlink(config), 0);
+    tiny_experiment_set(ctx, experiment, "lr=0.5");
+    expect_failure(true, QD_ERR_USAGE, "was written with another configuration");
+    cr_assert_neq(access(config, F_OK), 0, "the refused one is not recorded");
+    tiny_experiment_set(ctx, experiment, "lr=1e-4");
+    expect_success(true);
+    free(config);
+}
+
+Test(run_faults, results_of_a_complete_run_that_are_gone)
+{
+    tiny_experiment_set(ctx, experiment, "num_epochs=0");
+    expect_success(false);
+    char *results = test_folder_path(folder, "out/efficientnet_b0_results.json");
+    cr_assert_eq(unlink(results), 0);
+    expect_failure(true, QD_ERR_INPUT, "efficientnet_b0_results.json' are gone");
+    free(results);
+}
+
+/* Lines in a pipe cannot be taken back, and a device must not be replaced by a file. */
+Test(run_faults, a_step_log_may_be_a_pipe)
+{
+    char *path = test_folder_path(folder, "steps"), text[4096];
+    cr_assert_eq(mkfifo(path, 0600), 0);
+    const int reader = open(path, O_RDONLY | O_NONBLOCK);
+    cr_assert_geq(reader, 0);
+    const qd_run_options options = {.step_log_path = path};
+    TEST_OK(ctx, qd_experiment_run(experiment, &options));
+    const ssize_t size = read(reader, text, sizeof text - 1);
+    cr_assert_gt(size, 0);
+    text[size] = '\0';
+    int lines = 0;
+    for (ssize_t i = 0; i < size; i++)
+        lines += text[i] == '\n';
+    cr_assert_eq(lines, 3, "11 images in batches of 4: %s", text);
+    struct stat info;
+    cr_assert_eq(stat(path, &info), 0);
+    cr_assert(S_ISFIFO(info.st_mode), "the pipe is still one");
+    close(reader);
+    free(path);
 }
 
 Test(run_faults, resuming_refuses_other_data_and_names_it)
