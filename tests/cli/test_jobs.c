@@ -71,19 +71,19 @@ static void expect_observation(const tiny *t, const char *checkpoint)
     char *json_path = test_folder_path(t->folder, "observed.json");
     outcome seen = QUANTDRIFT("observe", checkpoint, first, second, "--json", json_path);
     expect_done(&seen);
-    /* What forward hooks on torchvision's ResNet18 report, the network itself (path "") included. */
-    cr_assert_not_null(strstr(seen.out, "total layers captured: 68\n"), "%s", seen.out);
+    /* What forward hooks on torchvision's EfficientNet-B0 report, the network itself (path "") included. */
+    cr_assert_not_null(strstr(seen.out, "total layers captured: 328\n"), "%s", seen.out);
     cr_assert_not_null(strstr(seen.out, "worst ranges:\n"), "%s", seen.out);
     cJSON *json = read_json(json_path);
-    cr_assert_eq(cJSON_GetArraySize(json), 68);
+    cr_assert_eq(cJSON_GetArraySize(json), 328);
     cr_assert_not_null(cJSON_GetObjectItemCaseSensitive(json, ""), "the network itself, as hooks name it");
     cr_assert_not_null(strstr(seen.out, "\n(network) "), "and as readers do: %s", seen.out);
-    const cJSON *conv = cJSON_GetObjectItemCaseSensitive(json, "layer1.0.conv1");
+    const cJSON *conv = cJSON_GetObjectItemCaseSensitive(json, "features.1.0.block.0.0");
     cr_assert_not_null(conv);
     expect_keys(conv, (const char *const[]){"shape", "min", "max", "mean", "std", "range", "zeros_pct",
                                             "outlier_ratio", "layer_type", NULL});
     char *shape = cJSON_PrintUnformatted(cJSON_GetObjectItemCaseSensitive(conv, "shape"));
-    cr_assert_str_eq(shape, "[2,64,8,8]");
+    cr_assert_str_eq(shape, "[2,32,16,16]");
     cr_assert_str_eq(cJSON_GetObjectItemCaseSensitive(conv, "layer_type")->valuestring, "Conv2d");
     double range = cJSON_GetObjectItemCaseSensitive(conv, "range")->valuedouble;
     double max = cJSON_GetObjectItemCaseSensitive(conv, "max")->valuedouble;
@@ -104,10 +104,11 @@ Test(jobs, a_run_leaves_results_table_and_checkpoints)
     char *steps = test_folder_path(t.folder, "steps.jsonl");
     outcome run = QUANTDRIFT("run", t.experiment, "--step-log", steps);
     expect_done(&run);
-    cr_assert_not_null(strstr(run.out, "ResNet18"), "the table names the model: %s", run.out);
-    cr_assert_not_null(strstr(run.err, "ResNet18 epoch 1/1 train"), "plain progress lines: %s", run.err);
+    cr_assert_not_null(strstr(run.out, "EfficientNet-B0"), "the table names the model: %s", run.out);
+    cr_assert_not_null(strstr(run.err, "EfficientNet-B0 epoch 1/1 train"), "plain progress lines: %s", run.err);
     cr_assert_null(strchr(run.err, '\r'), "no line is rewritten where there is no terminal");
-    char *table = test_folder_path(t.out, "table.md"), *results = test_folder_path(t.out, "resnet18_results.json");
+    char *table = test_folder_path(t.out, "table.md"),
+         *results = test_folder_path(t.out, "efficientnet_b0_results.json");
     cr_assert(qd_file_exists(table));
     cJSON *json = read_json(results);
     const cJSON *logs = cJSON_GetObjectItemCaseSensitive(json, "activation_logs");
@@ -123,10 +124,10 @@ Test(jobs, a_run_leaves_results_table_and_checkpoints)
     cr_assert_eq(lines, 5, "one line a step: %s", text);
     free(text);
 
-    char *checkpoint = tiny_checkpoint(&t, "resnet18_last.safetensors");
+    char *checkpoint = tiny_checkpoint(&t, "efficientnet_b0_last.safetensors");
     outcome eval = QUANTDRIFT("eval", checkpoint, "--data", t.data);
     expect_done(&eval);
-    cr_assert_not_null(strstr(eval.out, "ResNet18 at 32 px"), "%s", eval.out);
+    cr_assert_not_null(strstr(eval.out, "EfficientNet-B0 at 32 px"), "%s", eval.out);
     cr_assert_not_null(strstr(eval.out, "20 images, loss "), "%s", eval.out);
     outcome_free(&eval);
     expect_observation(&t, checkpoint);
@@ -160,7 +161,7 @@ static bool wait_for_file(const char *path, int seconds)
 static pid_t start_run(const tiny *t, const char *const argv[], const char *err_path)
 {
     char *out_path = test_folder_path(t->folder, "stdout");
-    char *first = tiny_checkpoint(t, "resnet18_epoch_0.safetensors");
+    char *first = tiny_checkpoint(t, "efficientnet_b0_epoch_0.safetensors");
     pid_t child = program_start(NULL, argv, out_path, err_path);
     cr_assert(wait_for_file(first, 300), "the first checkpoint did not come");
     free(first);
@@ -176,7 +177,7 @@ static int wait_for(pid_t child)
 }
 
 /* Epochs enough that a signal after the first checkpoint comes in the middle. */
-#define LONG_RUN "--set", "num_epochs=12", "--set", "log_every=12", "--set", "quantization.enabled=false"
+#define LONG_RUN "--set", "num_epochs=8", "--set", "log_every=8", "--set", "quantization.enabled=false"
 
 Test(jobs, an_interrupt_ends_with_130_and_resumes)
 {
@@ -193,7 +194,7 @@ Test(jobs, an_interrupt_ends_with_130_and_resumes)
     free(said);
     outcome resumed = QUANTDRIFT("run", t.experiment, "--quiet", "--resume", LONG_RUN);
     expect_done(&resumed);
-    cr_assert_not_null(strstr(resumed.out, "ResNet18"), "%s", resumed.out);
+    cr_assert_not_null(strstr(resumed.out, "EfficientNet-B0"), "%s", resumed.out);
     outcome_free(&resumed);
     free(err_path);
     tiny_destroy(&t);
@@ -219,9 +220,7 @@ Test(jobs, a_second_signal_does_not_wait)
 }
 
 /* Two epochs, each with all that is written at an epoch. */
-#define EPOCHS_RUN                                                                                                   \
-    "--quiet", "--set", "models=efficientnet_b0", "--set", "num_epochs=2", "--set", "log_every=1", "--set",          \
-        "quantization.enabled=false"
+#define EPOCHS_RUN "--quiet", "--set", "num_epochs=2", "--set", "log_every=1", "--set", "quantization.enabled=false"
 
 /* What a results file says except how long things took. */
 static char *results_text(const char *out)
@@ -327,7 +326,7 @@ Test(jobs, a_terminal_gets_one_line_rewritten)
         }
     }
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s", text);
-    cr_assert_not_null(strstr(text, "\r\033[KResNet18 epoch 1/1 train 5/5"), "%s", text);
+    cr_assert_not_null(strstr(text, "\r\033[KEfficientNet-B0 epoch 1/1 train 5/5"), "%s", text);
     /* No progress line is as wide as the terminal: it would wrap. */
     for (const char *line = strstr(text, "\033[K"); line; line = strstr(line + 1, "\033[K"))
         cr_assert_lt(strcspn(line + 3, "\r\n"), 60, "%.80s", line + 3);

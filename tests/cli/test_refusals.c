@@ -204,11 +204,11 @@ Test(refusals, names_that_are_no_utf8_are_shown_escaped)
 
 Test(refusals, one_value_a_channel_in_training_batchnorm)
 {
-    /* At 32 px ResNet18 ends at 1x1: a last batch of one image leaves one value a channel. 40 = 13*3 + 1. */
+    /* At 32 px the network ends at 1x1: a last batch of one image leaves one value a channel. 40 = 13*3 + 1. */
     tiny t = tiny_create();
     outcome result = RUN(&t, "--set", "batch_size=3");
     cr_assert_neq(result.code, 0);
-    expect_refusal(result, result.code, "layer4");
+    expect_refusal(result, result.code, "features.6");
     tiny_destroy(&t);
 }
 
@@ -219,7 +219,7 @@ Test(refusals, a_loss_that_is_not_finite)
     cr_assert_not_null(strstr(result.err, "epoch 1"), "the epoch is named: %s", result.err);
     cr_assert_not_null(strstr(result.err, "step "), "the step is named: %s", result.err);
     expect_refusal(result, 1, "finite");
-    char *checkpoint = tiny_checkpoint(&t, "resnet18_epoch_0.safetensors");
+    char *checkpoint = tiny_checkpoint(&t, "efficientnet_b0_epoch_0.safetensors");
     cr_assert(qd_file_exists(checkpoint), "the last good checkpoint stays");
     outcome eval = QUANTDRIFT("eval", checkpoint, "--data", t.data, "--quiet");
     expect_done(&eval);
@@ -234,15 +234,15 @@ Test(refusals, checkpoints_of_another_model_or_none)
     outcome run = RUN_SHORT(&t, "--threads", "1");
     expect_done(&run);
     outcome_free(&run);
-    char *checkpoint = tiny_checkpoint(&t, "resnet18_epoch_0.safetensors");
+    char *checkpoint = tiny_checkpoint(&t, "efficientnet_b0_epoch_0.safetensors");
     char *image = tiny_image(&t, "val", 0);
-    expect_refusal(QUANTDRIFT("eval", checkpoint, "--data", t.data, "--model", "efficientnet_b0"), 3,
-                   "resnet18_epoch_0");
+    expect_refusal(QUANTDRIFT("eval", checkpoint, "--data", t.data, "--model", "resnet18"), 3,
+                   "efficientnet_b0_epoch_0");
     expect_refusal(QUANTDRIFT("observe", checkpoint, image, "--model", "resnet99"), 3, "resnet99");
     expect_refusal(QUANTDRIFT("observe", image, image), 3, image);
     expect_refusal(QUANTDRIFT("observe", "/no/such.safetensors", image), 3, "/no/such.safetensors");
     expect_refusal(QUANTDRIFT("observe", checkpoint, "/no/such.jpg"), 3, "/no/such.jpg");
-    expect_refusal(QUANTDRIFT("observe", checkpoint, checkpoint), 3, "resnet18_epoch_0");
+    expect_refusal(QUANTDRIFT("observe", checkpoint, checkpoint), 3, "efficientnet_b0_epoch_0");
     char *cut = test_folder_path(t.folder, "cut.safetensors");
     copy_file(checkpoint, cut, 100000);
     expect_refusal(QUANTDRIFT("eval", cut, "--data", t.data), 3, "cut.safetensors");
@@ -258,7 +258,7 @@ Test(refusals, a_full_disk_loses_nothing)
     outcome first = RUN_SHORT(&t, "--threads", "1");
     expect_done(&first);
     outcome_free(&first);
-    /* Every file written now ends at 1 MiB; a checkpoint of ResNet18 takes more than 40. */
+    /* Every file written now ends at 1 MiB; a checkpoint of EfficientNet-B0 takes 31. */
     const program full = {.max_file_bytes = 1 << 20};
     char *out = test_folder_path(t.folder, "other");
     outcome result =
@@ -266,7 +266,7 @@ Test(refusals, a_full_disk_loses_nothing)
     expect_refusal(result, 1, "safetensors");
     char *checkpoints = test_folder_path(out, "checkpoints");
     cr_assert_eq(test_folder_count(checkpoints), 0, "no half-written checkpoint, no temporary file");
-    char *checkpoint = tiny_checkpoint(&t, "resnet18_epoch_0.safetensors");
+    char *checkpoint = tiny_checkpoint(&t, "efficientnet_b0_epoch_0.safetensors");
     outcome eval = QUANTDRIFT("eval", checkpoint, "--data", t.data, "--quiet");
     expect_done(&eval);
     outcome_free(&eval);

@@ -5,7 +5,7 @@
 typedef struct tiny {
     char *folder;     /* temporary; everything lies in it */
     char *data;       /* train/ and val/, ten classes, 4 and 2 images each, 32 px */
-    char *experiment; /* ResNet18, 32 px, batch 8, one epoch of five steps */
+    char *experiment; /* EfficientNet-B0, 32 px, batch 8, one epoch of five steps */
     char *out;        /* where the experiment writes */
 } tiny;
 

@@ -269,7 +269,7 @@ Test(run, log_all_logs_every_called_module)
 
 Test(run, max_steps_stops_then_validates_and_logs_once)
 {
-    cJSON *json = run_one_model("steps", "resnet18", "max_steps=2");
+    cJSON *json = run_one_model("steps", "efficientnet_b0", "max_steps=2");
     cr_assert_eq(cJSON_GetArraySize(get(json, "training_history")), 2);
     EXPECT_KEYS(get(json, "activation_logs"), "activation_logs", "epoch_0", "epoch_1");
     cr_assert_eq(get(get(json, "timing"), "train_images")->valueint, 8);
@@ -278,7 +278,7 @@ Test(run, max_steps_stops_then_validates_and_logs_once)
 
 Test(run, no_epochs_leave_the_initial_network)
 {
-    cJSON *json = run_one_model("none", "resnet18", "num_epochs=0");
+    cJSON *json = run_one_model("none", "efficientnet_b0", "num_epochs=0");
     cr_assert_eq(cJSON_GetArraySize(get(json, "training_history")), 1);
     EXPECT_KEYS(get(json, "activation_logs"), "activation_logs", "epoch_0");
     cJSON_Delete(json);
@@ -289,7 +289,7 @@ Test(run, no_epochs_leave_the_initial_network)
 
 Test(run, a_binary_head_trains_with_logistic_loss)
 {
-    cJSON *json = run_one_model("binary", "resnet18", "head=binary");
+    cJSON *json = run_one_model("binary", "efficientnet_b0", "head=binary");
     const cJSON *first = get(json, "training_history")->child;
     /* A single logit near 0: ln 2, where cross-entropy over 128 features would not be. */
     cr_assert_float_eq(get(first, "val_loss")->valuedouble, 0.693, 0.2);
