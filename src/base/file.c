@@ -74,7 +74,7 @@ static char *follow_link(const char *path)
     return target || errno == ENOMEM ? target : strdup(path);
 }
 
-/* Devices, pipes and sockets (/dev/stdout among them) cannot be replaced: they are written to as they are. */
+/* Devices, pipes and sockets cannot be replaced: they are written to as they are. */
 static enum qd_status open_device(qd_context *ctx, const char *path, int *out)
 {
     int descriptor = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
