@@ -35,7 +35,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         options->config.val_per_class = cli_parse_int(state, "--val", arg, 1, 100000);
         return 0;
     case KEY_SIZE:
-        options->config.size = (int32_t)cli_parse_int(state, "--size", arg, 8, 4096);
+        options->config.size = (int32_t)cli_parse_int(state, "--size", arg, 16, 1024);
         return 0;
     case KEY_SEED:
         options->config.seed = (uint64_t)cli_parse_int(state, "--seed", arg, 0, INT64_MAX);

@@ -64,6 +64,35 @@ static enum qd_status check_folder(qd_context *ctx, const char *folder, enum qd_
     return status;
 }
 
+static bool is_class_name(const char *name)
+{
+    for (int label = 0; label < QD_SYNTH_CLASS_COUNT; label++)
+        if (strcmp(name, qd_synth_class_name((enum qd_synth_class)label)) == 0)
+            return true;
+    return false;
+}
+
+/* Another folder beside the classes would be one more class. */
+static enum qd_status check_split(qd_context *ctx, const char *folder, bool training)
+{
+    char *path = qd_format("%s/%s", folder, training ? "train" : "val");
+    if (!path)
+        return qd_fail(ctx, QD_ERR_MEMORY, "writing the embedded data set: memory is short");
+    enum qd_status status = QD_OK;
+    DIR *opened = opendir(path); /* not there yet: nothing in the way */
+    for (const struct dirent *entry; opened && status == QD_OK && (entry = readdir(opened));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && !is_class_name(entry->d_name))
+            status =
+                qd_fail(ctx, QD_ERR_USAGE,
+                        "writing the embedded data set: '%s' already holds '%s', which is not of this set; choose "
+                        "another folder or remove it",
+                        path, entry->d_name);
+    if (opened)
+        closedir(opened);
+    free(path);
+    return status;
+}
+
 static enum qd_status write_file(qd_context *ctx, const char *path, const uint8_t *bytes, size_t size)
 {
     FILE *file = fopen(path, "wb");
@@ -130,6 +159,8 @@ enum qd_status qd_synth_write(qd_context *ctx, const char *folder, const qd_synt
     if (config->size < 16 || config->size > 1024)
         return qd_fail(ctx, QD_ERR_USAGE,
                        "writing the embedded data set: expected a size of 16 to 1024 pixels, got %d", config->size);
+    QD_TRY(check_split(ctx, folder, true));
+    QD_TRY(check_split(ctx, folder, false));
     for (int training = 1; training >= 0; training--)
         for (int label = 0; label < QD_SYNTH_CLASS_COUNT; label++)
             QD_TRY(write_class(ctx, config, folder, training, (enum qd_synth_class)label));

@@ -162,6 +162,10 @@ Test(dataset_synth, other_files_are_not_mixed_in)
     TEST_OK(ctx, qd_folder_create(ctx, class_folder));
     test_file_write(path, "x", 1); /* as a larger set would have left it */
     TEST_FAILS(ctx, qd_synth_write(ctx, folder, &config), QD_ERR_USAGE, "dots_00021.jpg");
+    char *other_class = test_folder_path(folder, "val/dogs");
+    TEST_OK(ctx, qd_folder_create(ctx, other_class));
+    TEST_FAILS(ctx, qd_synth_write(ctx, folder, &config), QD_ERR_USAGE, "already holds 'dogs'");
+    free(other_class);
     config.size = 8;
     TEST_FAILS(ctx, qd_synth_write(ctx, folder, &config), QD_ERR_USAGE, "size");
     config = small_config();
