@@ -56,13 +56,13 @@ SUITE ?= $(TEST_SUITES)
 TEST_PROGRAMS := $(foreach s,$(SUITE),$(if $(wildcard tests/$(s)/*.c),$(BUILD)/test_$(s)))
 BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(BUILD)/%,$(sort $(wildcard tests/bench/*.c)))
 
-.PHONY: all help run test tests check setup lint format bench install sanitize aarch64 clean FORCE
+.PHONY: all help run test tests test-isa check setup lint format bench install sanitize aarch64 clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/libquantdrift.a $(if $(CLI_SOURCES),$(BUILD)/quantdrift) ## build the library and the program
 
 help: ## list every target
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 run: setup ## install what is missing, build, train and quantize the demo, print its table
 	@$(MAKE) --no-print-directory all
@@ -79,6 +79,11 @@ check: $(TEST_PROGRAMS) $(if $(filter cli faults,$(SUITE)),$(BUILD)/quantdrift) 
 	@QD_SOURCE_DIR=. QD_BUILD_DIR='$(BUILD)' QD_EMULATOR='$(EMULATOR)' QD_CC='$(CC)' \
 	    QD_CFLAGS='$(QD_CFLAGS) $(CFLAGS)' QD_LIBS='$(QD_LIBS)' \
 	    scripts/run_tests.sh $(TEST_JOBS) $(TEST_PROGRAMS)
+
+# What lies below the command line, without the suites that no kernel touches.
+test-isa: $(TEST_PROGRAMS) $(BUILD)/quantdrift ## run the numeric tests once for each instruction set, the better ones masked
+	@set -e; for cpu in $$($(BUILD)/quantdrift --version | sed -n 's/^cpu *//p'); do echo "-- at most $$cpu"; \
+	    QD_TEST_CPU=$$cpu $(MAKE) --no-print-directory check SUITE="kernels gradcheck parity property"; done
 
 tests: $(TEST_PROGRAMS) ## build the test programs without running them
 

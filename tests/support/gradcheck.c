@@ -1,5 +1,7 @@
 #include "support/gradcheck.h"
 
+#include "support/test_context.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -623,12 +625,11 @@ static void check_sizes_grow(const gradcheck_case *c, const qd_layer_ops *ops, c
 void gradcheck_run(enum qd_layer_kind kind, const gradcheck_case *c)
 {
     const qd_layer_ops *ops = qd_layer_ops_of(kind);
-    qd_context *ctx = NULL;
+    qd_context *ctx = test_context_create(0);
     qd_layer_decl decl = {0};
     values v;
     run f64, f32, threaded;
 
-    cr_assert_eq(qd_context_create(NULL, &ctx), QD_OK);
     cr_assert_eq(ops->infer(ctx, c->name, c->config, c->in, &decl), QD_OK, "%s '%s': infer: %s", ops->name, c->name,
                  qd_context_error(ctx));
     check_sizes_grow(c, ops, &decl, ctx);

@@ -1,11 +1,16 @@
-/* Contexts of tests. */
 #include "support/test_context.h"
+#include <stdlib.h>
 #include <string.h>
 
 qd_context *test_context_create(int threads)
 {
     qd_context_config config = {.threads = threads};
     qd_context *ctx = NULL;
+    const char *set = getenv("QD_TEST_CPU");
+    if (set && *set) {
+        config.limit_isa = true;
+        cr_assert(qd_isa_parse(set, &config.max_isa), "QD_TEST_CPU=%s: there are ref, avx2 and avx512", set);
+    }
     cr_assert_eq(qd_context_create(&config, &ctx), QD_OK, "no context with %d threads", threads);
     return ctx;
 }
