@@ -27,7 +27,7 @@ owner() {
     case $1 in
     status.h | context.h | build_info.h) echo base ;;
     random.h | tensor.h | dataset.h | experiment.h) echo "${1%.h}" ;;
-    network.h | benchmark.h) echo experiment ;;
+    network.h | benchmark.h | init_study.h | batches.h) echo experiment ;;
     *) echo "unknown" ;;
     esac
 }

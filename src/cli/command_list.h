@@ -1,4 +1,5 @@
-/* Every subcommand, once. Adding one: its file src/cli/command_<name>.c and a line here. */
+/* Every subcommand, once. Adding one: its file src/cli/command_<name>.c and a line here. On the command line an
+ * underscore of the name is a hyphen. */
 #ifndef QD_CLI_COMMAND_LIST_H
 #define QD_CLI_COMMAND_LIST_H
 
@@ -9,6 +10,7 @@
     X(eval, "loss and accuracy of a checkpoint on a data folder")                                                    \
     X(observe, "activation statistics of a checkpoint's modules over given images")                                  \
     X(bench, "speed of training steps or forward passes on random images")                                           \
-    X(profile, "where a training step's time goes, layer by layer, beside the floor")
+    X(profile, "where a training step's time goes, layer by layer, beside the floor")                                \
+    X(init_study, "activation statistics of freshly initialised blocks of both networks")
 
 #endif

@@ -1,5 +1,5 @@
 #include "cli/cli.h"
-#include "base/json.h"
+#include "cli/module_json.h"
 #include "cli/network_options.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -70,14 +70,9 @@ static const char *shown_path(const qd_module_report *report)
     return report->path[0] != '\0' ? report->path : "(network)";
 }
 
-static double report_range(const qd_module_report *report)
-{
-    return report->max - report->min;
-}
-
 static int by_falling_range(const void *a, const void *b)
 {
-    double x = report_range(a), y = report_range(b);
+    double x = cli_module_range(a), y = cli_module_range(b);
     return (x < y) - (x > y);
 }
 
@@ -106,7 +101,7 @@ static int print_table(const qd_module_report *reports, int count)
         char shape[96];
         format_shape(r, shape, sizeof shape);
         printf("%-*s  %-*s  %-*s  %10.4f  %10.4f  %10.4f  %10.4f  %10.4f  %7.2f  %8.2f", path_width, shown_path(r),
-               type_width, r->class_name, shape_width, shape, r->min, r->max, r->mean, r->std, report_range(r),
+               type_width, r->class_name, shape_width, shape, r->min, r->max, r->mean, r->std, cli_module_range(r),
                r->zeros_pct, r->outlier_ratio);
         if (r->nonfinite_count > 0)
             printf("  %" PRId64 " values not finite", r->nonfinite_count);
@@ -125,52 +120,18 @@ static enum qd_status print_worst(const qd_module_report *reports, int count, in
     qsort(sorted, (size_t)count, sizeof *sorted, by_falling_range);
     printf("worst ranges:\n");
     for (int i = 0; i < count && i < WORST_COUNT; i++)
-        printf("  %-*s  %10.4f  [%.4f, %.4f]\n", path_width, shown_path(&sorted[i]), report_range(&sorted[i]),
+        printf("  %-*s  %10.4f  [%.4f, %.4f]\n", path_width, shown_path(&sorted[i]), cli_module_range(&sorted[i]),
                sorted[i].min, sorted[i].max);
     free(sorted);
     return QD_OK;
-}
-
-static cJSON *report_to_json(const qd_module_report *r)
-{
-    cJSON *object = cJSON_CreateObject(), *shape = cJSON_CreateArray();
-    bool ok = object && shape && cJSON_AddItemToObject(object, "shape", shape);
-    if (!ok)
-        cJSON_Delete(shape);
-    for (int d = 0; ok && d < r->rank; d++)
-        ok = cJSON_AddItemToArray(shape, qd_json_int(r->shape[d]));
-    const struct {
-        const char *key;
-        double value;
-    } numbers[] = {
-        {"min", r->min},
-        {"max", r->max},
-        {"mean", r->mean},
-        {"std", r->std},
-        {"range", report_range(r)},
-        {"zeros_pct", r->zeros_pct},
-        {"outlier_ratio", r->outlier_ratio},
-    };
-    for (size_t i = 0; ok && i < sizeof numbers / sizeof numbers[0]; i++)
-        ok = cJSON_AddItemToObject(object, numbers[i].key, qd_json_double(numbers[i].value));
-    ok = ok && cJSON_AddStringToObject(object, "layer_type", r->class_name);
-    if (ok)
-        return object;
-    cJSON_Delete(object);
-    return NULL;
 }
 
 static enum qd_status write_json(qd_context *ctx, const char *path, const qd_module_report *reports, int count)
 {
     cJSON *root = cJSON_CreateObject();
     enum qd_status status = root ? QD_OK : QD_ERR_MEMORY;
-    for (int i = 0; status == QD_OK && i < count; i++) {
-        cJSON *object = report_to_json(&reports[i]);
-        if (!object || !cJSON_AddItemToObject(root, reports[i].path, object)) {
-            cJSON_Delete(object);
-            status = QD_ERR_MEMORY;
-        }
-    }
+    for (int i = 0; status == QD_OK && i < count; i++)
+        status = cli_module_add_json(root, &reports[i], true) ? QD_OK : QD_ERR_MEMORY;
     if (status == QD_OK)
         status = qd_json_write(ctx, path, root);
     cJSON_Delete(root);

@@ -17,16 +17,29 @@ static const struct {
 
 static const size_t command_count = sizeof commands / sizeof commands[0];
 
+/* "init_study" is typed "init-study". */
+enum { NAME_BYTES = 32 };
+
+static void typed_name(const char *name, char text[NAME_BYTES])
+{
+    snprintf(text, NAME_BYTES, "%s", name);
+    for (char *c = strchr(text, '_'); c; c = strchr(c, '_'))
+        *c = '-';
+}
+
 static void print_help(FILE *stream)
 {
     fputs("Usage: quantdrift COMMAND [OPTION...]\n"
           "Trains ResNet18 and EfficientNet-B0 from scratch, watches the range of every activation, quantizes each\n"
           "checkpoint to INT8, and shows when and why one of them stops surviving it.\n\nCommands:\n",
           stream);
-    for (size_t i = 0; i < command_count; i++)
-        fprintf(stream, "  %-8s  %s\n", commands[i].name, commands[i].summary);
-    fputs("\n  --help     this text; `quantdrift COMMAND --help` tells a command's options\n"
-          "  --version  commit, compiler, libraries, instruction sets\n"
+    for (size_t i = 0; i < command_count; i++) {
+        char name[NAME_BYTES];
+        typed_name(commands[i].name, name);
+        fprintf(stream, "  %-10s  %s\n", name, commands[i].summary);
+    }
+    fputs("\n  --help      this text; `quantdrift COMMAND --help` tells a command's options\n"
+          "  --version   commit, compiler, libraries, instruction sets\n"
           "\nExample: quantdrift synth --out data/synth && quantdrift run experiments/demo.json\n"
           "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 130 interrupted (--resume continues)\n",
           stream);
@@ -74,11 +87,13 @@ int main(int argc, char **argv)
         return close_output(CLI_DONE);
     }
     for (size_t i = 0; i < command_count; i++) {
-        if (strcmp(argv[1], commands[i].name) != 0)
+        char typed[NAME_BYTES];
+        typed_name(commands[i].name, typed);
+        if (strcmp(argv[1], typed) != 0)
             continue;
         /* argp takes the program's name from argv[0]. */
-        char name[64];
-        snprintf(name, sizeof name, "quantdrift %s", commands[i].name);
+        char name[NAME_BYTES + sizeof "quantdrift "];
+        snprintf(name, sizeof name, "quantdrift %s", typed);
         argv[1] = name;
         return close_output(commands[i].main(argc - 1, argv + 1));
     }

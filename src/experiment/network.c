@@ -3,6 +3,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "experiment/module_reports.h"
 #include "experiment/run.h"
 #include "formats/safetensors.h"
 #include "observe/observe.h"
@@ -229,34 +230,11 @@ enum qd_status qd_network_observe(qd_network *network, const float *images, int6
     qd_context *ctx = network->ctx;
     qd_plan *plan = NULL;
     qd_observation observation = {0};
-    qd_module_report *list = NULL;
     enum qd_status status = QD_OK;
     QD_TRY_GOTO(check_observing_memory(network, n));
     QD_TRY_GOTO(qd_plan_create(ctx, network->graph, network->state, &QD_PLAN_OBSERVING(n), &plan));
     QD_TRY_GOTO(qd_observe(ctx, network->graph, plan, images, n, NULL, &observation));
-    list = qd_calloc((size_t)observation.count, sizeof *list);
-    if (!list) {
-        status = qd_fail(ctx, QD_ERR_MEMORY, "observing %s: out of memory", network->model->display_name);
-        goto fail;
-    }
-    for (int i = 0; i < observation.count; i++) {
-        const qd_module_stats *entry = &observation.modules[i];
-        const qd_stats *stats = &entry->stats;
-        list[i] = (qd_module_report){
-            .path = network->graph->modules[entry->module].path,
-            .class_name = network->graph->modules[entry->module].class_name,
-            .rank = entry->rank,
-            .min = stats->min,
-            .max = stats->max,
-            .mean = stats->mean,
-            .std = stats->std,
-            .zeros_pct = stats->count > 0 ? 100.0 * (double)stats->zero_count / (double)stats->count : 0.0,
-            .outlier_ratio = qd_stats_outlier_ratio(stats),
-            .nonfinite_count = stats->nonfinite_count,
-        };
-        memcpy(list[i].shape, entry->shape, sizeof list[i].shape);
-    }
-    *reports = list;
+    QD_TRY_GOTO(qd_module_reports_create(ctx, network->graph, &observation, reports));
     *count = observation.count;
 fail:
     qd_plan_destroy(plan);

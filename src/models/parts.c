@@ -120,6 +120,12 @@ uint64_t qd_init_default_conv_words(const qd_graph *graph)
     return (uint64_t)words;
 }
 
+static void init_norm(const qd_state *state, const qd_node *node)
+{
+    fill(state, node->param[0], 1.0);
+    fill(state, node->param[1], 0.0);
+}
+
 void qd_init_convs_and_norms(qd_state *state, qd_rng *rng)
 {
     const qd_graph *graph = state->graph;
@@ -134,23 +140,37 @@ void qd_init_convs_and_norms(qd_state *state, qd_rng *rng)
             if (node->param[1] >= 0)
                 fill(state, node->param[1], 0.0);
         } else if (node->kind == QD_LAYER_batchnorm2d) {
-            fill(state, node->param[0], 1.0);
-            fill(state, node->param[1], 0.0);
+            init_norm(state, node);
         }
     }
 }
 
+/* kaiming_uniform_(a=sqrt(5)) of a weight and, where there is one, the uniform bias of the same bound. */
+static void init_default(const qd_state *state, const qd_node *node, qd_rng *rng)
+{
+    const qd_param *weight = &state->graph->params[node->param[0]];
+    double fan_in = (double)(weight->count / weight->shape[0]);
+    /* 1/sqrt(fan_in) both, but rounded along PyTorch's two different ways. */
+    double gain = sqrt(2.0 / (1.0 + sqrt(5.0) * sqrt(5.0)));
+    fill_uniform(state, node->param[0], sqrt(3.0) * (gain / sqrt(fan_in)), rng);
+    if (node->param[1] >= 0)
+        fill_uniform(state, node->param[1], 1.0 / sqrt(fan_in), rng);
+}
+
 void qd_init_linears(qd_state *state, qd_rng *rng)
 {
-    const qd_graph *graph = state->graph;
-    for (int i = 0; i < graph->node_count; i++) {
-        const qd_node *node = &graph->nodes[i];
-        if (node->kind != QD_LAYER_linear)
-            continue;
-        double fan_in = (double)graph->params[node->param[0]].shape[1];
-        /* 1/sqrt(fan_in) both, but rounded along PyTorch's two different ways. */
-        double gain = sqrt(2.0 / (1.0 + sqrt(5.0) * sqrt(5.0)));
-        fill_uniform(state, node->param[0], sqrt(3.0) * (gain / sqrt(fan_in)), rng);
-        fill_uniform(state, node->param[1], 1.0 / sqrt(fan_in), rng);
+    for (int i = 0; i < state->graph->node_count; i++)
+        if (state->graph->nodes[i].kind == QD_LAYER_linear)
+            init_default(state, &state->graph->nodes[i], rng);
+}
+
+void qd_init_all_default(qd_state *state, qd_rng *rng)
+{
+    for (int i = 0; i < state->graph->node_count; i++) {
+        const qd_node *node = &state->graph->nodes[i];
+        if (node->kind == QD_LAYER_conv2d || node->kind == QD_LAYER_linear)
+            init_default(state, node, rng);
+        else if (node->kind == QD_LAYER_batchnorm2d)
+            init_norm(state, node);
     }
 }

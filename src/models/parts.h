@@ -36,4 +36,8 @@ void qd_init_convs_and_norms(qd_state *state, qd_rng *rng);
 /* The default initialisation of every Linear, in module order: kaiming_uniform_(a=sqrt(5)) and a uniform bias. */
 void qd_init_linears(qd_state *state, qd_rng *rng);
 
+/* What modules hold as their constructors leave them, in module order: convolutions and Linears as above, BatchNorm's
+ * weight 1 and bias 0. */
+void qd_init_all_default(qd_state *state, qd_rng *rng);
+
 #endif

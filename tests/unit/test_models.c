@@ -3,6 +3,7 @@
  * scripts/fixtures/make_models.py.
  */
 #include "models/models.h"
+#include "base/sha256.h"
 #include "graph/plan.h"
 #include "support/test_context.h"
 #include "support/fixture.h"
@@ -271,11 +272,20 @@ static double initial_value(const qd_state *state, int param, int64_t index)
     return state->dtype == QD_F64 ? ((double *)view.data)[offset] : (double)((float *)view.data)[offset];
 }
 
-/* The line "param name first inner last mean mean_abs" of one parameter. */
+/* Digits of a SHA-256 that the fixture keeps. */
+#define DIGEST_DIGITS 16
+
+/* Values hashed at a time. */
+#define BLOCK 4096
+
+/* The line "param name first inner last mean mean_abs digest" of one parameter. */
 static void expect_initial(const qd_state *state, int param, const char *numbers)
 {
     double expected[5], found[5] = {0};
     char *end = (char *)(uintptr_t)numbers;
+    float block[BLOCK];
+    qd_sha256 hash;
+    qd_sha256_init(&hash);
     for (int i = 0; i < 5; i++)
         expected[i] = strtod(end, &end);
     const qd_param *p = &state->graph->params[param];
@@ -284,9 +294,17 @@ static void expect_initial(const qd_state *state, int param, const char *numbers
     found[2] = initial_value(state, param, p->count - 1);
     for (int64_t i = 0; i < p->count; i++) {
         double value = initial_value(state, param, i);
+        block[i % BLOCK] = (float)value;
+        if (i % BLOCK == BLOCK - 1 || i == p->count - 1)
+            qd_sha256_update(&hash, block, (size_t)(i % BLOCK + 1) * sizeof *block);
         found[3] += value / (double)p->count;
         found[4] += fabs(value) / (double)p->count;
     }
+    /* Every value to the bit: sums would not see two of them change places. */
+    char digest[65];
+    qd_sha256_finish(&hash, digest);
+    digest[DIGEST_DIGITS] = '\0';
+    cr_expect_str_eq(digest, end + strspn(end, " "), "%s", p->name);
     for (int i = 0; i < 5; i++) {
         /* Single values are equal to the bit, normal ones too: random/ follows PyTorch's vector code. Of the sums
          * only 12 digits are printed. */
