@@ -11,6 +11,7 @@
     X(observe, "activation statistics of a checkpoint's modules over given images")                                  \
     X(bench, "speed of training steps or forward passes on random images")                                           \
     X(profile, "where a training step's time goes, layer by layer, beside the floor")                                \
-    X(init_study, "activation statistics of freshly initialised blocks of both networks")
+    X(init_study, "activation statistics of freshly initialised blocks of both networks")                            \
+    X(batch, "the training batches that a run sees, as a file and as a picture")
 
 #endif

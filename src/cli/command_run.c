@@ -1,6 +1,5 @@
 #include "cli/cli.h"
-#include "base/json.h"
-#include "base/file.h"
+#include "cli/experiment_text.h"
 #include <inttypes.h>
 #include <quantdrift/experiment.h>
 #include <signal.h>
@@ -86,27 +85,14 @@ static void catch_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* Sets `key` to a string, whatever characters it has. */
-static enum qd_status set_text(qd_experiment *experiment, const char *key, const char *text)
-{
-    cJSON *json = cJSON_CreateString(text);
-    char *value = json ? qd_json_print_line(json) : NULL;
-    char *assignment = value ? qd_format("%s=%s", key, value) : NULL;
-    enum qd_status status = assignment ? qd_experiment_set(experiment, assignment) : QD_ERR_MEMORY;
-    free(assignment);
-    free(value);
-    cJSON_Delete(json);
-    return status;
-}
-
 /* File first, then --data, --out and --threads, then --set: what stands nearer to the user wins. */
 static enum qd_status configure(qd_experiment *experiment, const run_options *options)
 {
     QD_TRY(qd_experiment_read(experiment, options->experiment));
     if (options->data)
-        QD_TRY(set_text(experiment, "data_dir", options->data));
+        QD_TRY(cli_experiment_set_text(experiment, "data_dir", options->data));
     if (options->out)
-        QD_TRY(set_text(experiment, "output_dir", options->out));
+        QD_TRY(cli_experiment_set_text(experiment, "output_dir", options->out));
     if (options->common.threads > 0) {
         char assignment[32];
         snprintf(assignment, sizeof assignment, "threads=%d", options->common.threads);

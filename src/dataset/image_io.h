@@ -61,4 +61,8 @@ enum qd_status qd_image_probe(const char *path, qd_image_header *out, qd_image_f
 /* qd_image_read() that leaves its sentence in `fault`. Thread-safe. */
 enum qd_status qd_image_load(const char *path, qd_image *out, qd_image_fault *fault);
 
+/* An image as the bytes of a JPEG or PNG file, in colour or grey. Errors: QD_ERR_MEMORY. Freed with free(). */
+enum qd_status qd_image_encode_jpeg(qd_context *ctx, const qd_image *image, bool grey, uint8_t **bytes, size_t *size);
+enum qd_status qd_image_encode_png(qd_context *ctx, const qd_image *image, bool grey, uint8_t **bytes, size_t *size);
+
 #endif

@@ -45,8 +45,4 @@ bool qd_synth_is_inside(const qd_synth_pattern *pattern, double x, double y);
 enum qd_status qd_synth_draw_image(qd_context *ctx, const qd_synth_config *config, bool training,
                                    enum qd_synth_class label, int64_t index, qd_image *out);
 
-/* One picture as the bytes of a JPEG or PNG file, in colour or grey. Errors: QD_ERR_MEMORY. Freed with free(). */
-enum qd_status qd_synth_encode_jpeg(qd_context *ctx, const qd_image *image, bool grey, uint8_t **bytes, size_t *size);
-enum qd_status qd_synth_encode_png(qd_context *ctx, const qd_image *image, bool grey, uint8_t **bytes, size_t *size);
-
 #endif

@@ -1,6 +1,7 @@
 /* Writing the embedded data set. */
 #include "base/error.h"
 #include "base/file.h"
+#include "dataset/image_io.h"
 #include "dataset/synth.h"
 #include <dirent.h>
 #include <errno.h>
@@ -120,7 +121,7 @@ static enum qd_status write_picture(qd_context *ctx, const qd_synth_config *conf
     }
     QD_TRY_GOTO(qd_synth_draw_image(ctx, config, training, label, index, &image));
     QD_TRY_GOTO(
-        (is_png(index) ? qd_synth_encode_png : qd_synth_encode_jpeg)(ctx, &image, is_grey(index), &bytes, &size));
+        (is_png(index) ? qd_image_encode_png : qd_image_encode_jpeg)(ctx, &image, is_grey(index), &bytes, &size));
     QD_TRY_GOTO(write_file(ctx, path, bytes, size));
 fail:
     free(bytes);

@@ -8,10 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* next(iter(val_loader)) draws the iterator's base seed, random_() on int64, before the first model is built. */
-#define FIXED_BATCH_WORDS 2
+void qd_run_seed(const qd_config *config, qd_rng *rng)
+{
+    qd_rng_seed(rng, (uint64_t)config->seed);
+    qd_rng_skip(rng, QD_RUN_ITERATOR_WORDS); /* next(iter(val_loader)) for the fixed batch */
+}
 
-static enum qd_status open_split(qd_run *run, const char *name, qd_dataset **out)
+enum qd_status qd_run_open_split(const qd_run *run, const char *name, qd_dataset **out)
 {
     char *folder = qd_format("%s/%s", run->config->data_dir, name);
     if (!folder)
@@ -21,7 +24,7 @@ static enum qd_status open_split(qd_run *run, const char *name, qd_dataset **out
     return status;
 }
 
-static enum qd_status check_class_count(qd_run *run)
+enum qd_status qd_run_count_classes(qd_run *run)
 {
     const qd_config *config = run->config;
     run->class_count = qd_dataset_class_count(run->training);
@@ -41,10 +44,10 @@ static enum qd_status check_class_count(qd_run *run)
 
 static enum qd_status open_data(qd_run *run)
 {
-    QD_TRY(open_split(run, "train", &run->training));
-    QD_TRY(open_split(run, "val", &run->validation));
+    QD_TRY(qd_run_open_split(run, "train", &run->training));
+    QD_TRY(qd_run_open_split(run, "val", &run->validation));
     QD_TRY(qd_dataset_check_classes(run->ctx, run->training, run->validation));
-    QD_TRY(check_class_count(run));
+    QD_TRY(qd_run_count_classes(run));
     const qd_dataset *splits[2] = {run->training, run->validation};
     const char *const names[2] = {"train", "val"};
     qd_sha256 hash;
@@ -124,8 +127,7 @@ enum qd_status qd_experiment_run(qd_experiment *experiment, const qd_run_options
         QD_TRY_GOTO(qd_step_log_open(ctx, run.options->step_log_path, run.options->resume, &run.step_log));
     QD_TRY_GOTO(load_log_batches(&run));
 
-    qd_rng_seed(&run.rng, (uint64_t)config->seed);
-    qd_rng_skip(&run.rng, FIXED_BATCH_WORDS);
+    qd_run_seed(config, &run.rng);
     for (int i = 0; i < config->model_count; i++)
         QD_TRY_GOTO(qd_model_run_execute(&run, i));
 fail:

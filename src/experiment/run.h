@@ -60,6 +60,21 @@ typedef struct qd_model_run {
     double phase_start_s;
 } qd_model_run;
 
+/* ---- run.c ---- */
+
+/* Every iter(loader) draws its base seed, random_() on int64. */
+#define QD_RUN_ITERATOR_WORDS 2
+
+/* The generator as the first model's constructor finds it. */
+void qd_run_seed(const qd_config *config, qd_rng *rng);
+
+/* Opens "train" or "val" of the data folder. Errors: qd_dataset_open()'s. */
+enum qd_status qd_run_open_split(const qd_run *run, const char *name, qd_dataset **out);
+
+/* Fills run->class_count from the training split. Errors: QD_ERR_INPUT when it does not fit num_classes or the head.
+ */
+enum qd_status qd_run_count_classes(qd_run *run);
+
 /* ---- model_run.c ---- */
 
 /* Trains, logs and quantizes one model, from what resume.c found or from the start; run->rng moves on. */

@@ -1,5 +1,6 @@
 /* Every allocation of dataset/ in the calling thread fails once: the call says so and frees what it had. */
 #include "base/file.h"
+#include "dataset/image_io.h"
 #include "dataset/synth.h"
 #include "each_allocation.h"
 #include "failing_memory.h"
@@ -137,10 +138,10 @@ static enum qd_status encode_pictures(void)
     size_t size;
     config.size = 16;
     QD_TRY(qd_synth_draw_image(ctx, &config, true, QD_SYNTH_STARS, 0, &image));
-    enum qd_status status = qd_synth_encode_jpeg(ctx, &image, true, &bytes, &size);
+    enum qd_status status = qd_image_encode_jpeg(ctx, &image, true, &bytes, &size);
     if (status == QD_OK) {
         free(bytes);
-        status = qd_synth_encode_png(ctx, &image, false, &bytes, &size);
+        status = qd_image_encode_png(ctx, &image, false, &bytes, &size);
     }
     if (status == QD_OK)
         free(bytes);

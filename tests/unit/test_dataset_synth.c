@@ -1,6 +1,7 @@
 /* The embedded data set: the same everywhere, of all kinds of files, and never mixed with other files. */
 #include "base/file.h"
 #include "base/sha256.h"
+#include "dataset/image_io.h"
 #include "dataset/synth.h"
 #include "support/test_context.h"
 #include "support/fixture.h"
@@ -139,7 +140,7 @@ Test(dataset_synth, a_png_reads_back_as_drawn)
     uint8_t *bytes;
     size_t size;
     TEST_OK(ctx, qd_synth_draw_image(ctx, &config, true, QD_SYNTH_STARS, 5, &drawn));
-    TEST_OK(ctx, qd_synth_encode_png(ctx, &drawn, false, &bytes, &size));
+    TEST_OK(ctx, qd_image_encode_png(ctx, &drawn, false, &bytes, &size));
     test_file_write(path, bytes, size);
     TEST_OK(ctx, qd_image_read(ctx, path, &found));
     cr_expect_eq(found.width, drawn.width);

@@ -1,6 +1,6 @@
-/* Pictures of the embedded data set as files: the common ways a photograph is stored. */
+/* Images as files: the common ways a photograph is stored. */
 #include "base/error.h"
-#include "dataset/synth.h"
+#include "dataset/image_io.h"
 #include <png.h>
 #include <setjmp.h>
 #include <stdio.h>
@@ -61,7 +61,7 @@ static bool guarded_write(struct jpeg_writer *writer, const qd_image *image, boo
     return true;
 }
 
-enum qd_status qd_synth_encode_jpeg(qd_context *ctx, const qd_image *image, bool grey, uint8_t **bytes, size_t *size)
+enum qd_status qd_image_encode_jpeg(qd_context *ctx, const qd_image *image, bool grey, uint8_t **bytes, size_t *size)
 {
     struct jpeg_writer writer = {0};
     writer.info.err = jpeg_std_error(&writer.errors);
@@ -81,7 +81,7 @@ enum qd_status qd_synth_encode_jpeg(qd_context *ctx, const qd_image *image, bool
     return QD_OK;
 }
 
-enum qd_status qd_synth_encode_png(qd_context *ctx, const qd_image *image, bool grey, uint8_t **bytes, size_t *size)
+enum qd_status qd_image_encode_png(qd_context *ctx, const qd_image *image, bool grey, uint8_t **bytes, size_t *size)
 {
     png_image header = {.version = PNG_IMAGE_VERSION,
                         .width = (png_uint_32)image->width,
