@@ -4,6 +4,7 @@
 #include "support/test_context.h"
 #include "support/fixture.h"
 #include "support/pixel_facts.h"
+#include <math.h>
 #include <quantdrift/dataset.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,23 @@ Test(dataset_epochs, crops_and_flips_are_pytorchs)
     }
     /* Five draws a crop at least: more than a million guard the fused uniform and the exponential. */
     cr_expect_geq(total * 5, 1000000);
+    pixel_facts_free(&facts);
+}
+
+/* torch.exp of one float differs from the C library's in 7 % of arguments, and an ulp can move a crop. There are only
+ * 2^24 ratios to draw: all of them. */
+Test(dataset_epochs, every_ratio_a_crop_can_draw_is_pytorchs)
+{
+    const float low = -0x1.269622p-2F, high = 0x1.269624p-2F; /* torch.log of float32 3/4 and 4/3 */
+    pixel_facts facts = pixel_facts_read("aspects");
+    long count = pixel_fact_number(&facts.facts[0], 0);
+    cr_assert_eq(count, 1L << 24);
+    float *ratios = malloc((size_t)count * sizeof *ratios);
+    cr_assert_not_null(ratios);
+    for (long i = 0; i < count; i++)
+        ratios[i] = qd_augment_exp_f32(fmaf((float)i * 0x1p-24F, high - low, low));
+    pixel_expect_sha256(ratios, (size_t)count * sizeof *ratios, facts.facts[0].field[1], "all ratios");
+    free(ratios);
     pixel_facts_free(&facts);
 }
 
