@@ -32,13 +32,14 @@ static void expect_usage_error(outcome result, const char *piece)
 Test(usage, help_lists_every_command)
 {
     expect_in_output(PIECES("quantdrift", "--help"),
-                     PIECES("run ", "synth ", "dataset ", "eval ", "observe ", "bench ", "profile ", "--version",
-                            "Exit codes", "Example"));
+                     PIECES("run ", "synth ", "dataset ", "eval ", "observe ", "bench ", "profile ", "init-study ",
+                            "batch ", "--version", "Exit codes", "Example"));
 }
 
 Test(usage, every_command_has_help_with_an_example)
 {
-    static const char *const commands[] = {"run", "synth", "dataset", "eval", "observe", "bench", "profile"};
+    static const char *const commands[] = {"run",   "synth",   "dataset",    "eval", "observe",
+                                           "bench", "profile", "init-study", "batch"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         char example[64];
         snprintf(example, sizeof example, "quantdrift %s", commands[i]);
@@ -74,6 +75,14 @@ Test(usage, unknown_things_are_refused_with_code_2)
     expect_usage_error(QUANTDRIFT("bench", "sprint"), "expected train or forward, got 'sprint'");
     expect_usage_error(QUANTDRIFT("profile"), "name a model");
     expect_refusal(QUANTDRIFT("profile", "vgg"), 2, "unknown model 'vgg'");
+    expect_refusal(QUANTDRIFT("init_study"), 2, "unknown command 'init_study'");
+    expect_usage_error(QUANTDRIFT("init-study", "x"), "unexpected argument 'x'");
+    expect_usage_error(QUANTDRIFT("init-study", "--seed", "-1"), "--seed: expected a whole number");
+    expect_usage_error(QUANTDRIFT("batch", "-o", "x", "--data", "x"), "--model is missing");
+    expect_usage_error(QUANTDRIFT("batch", "--model", "resnet18", "--data", "x"), "--out is missing");
+    expect_usage_error(QUANTDRIFT("batch", "--model", "resnet18", "-o", "x"), "--data is missing");
+    expect_usage_error(QUANTDRIFT("batch", "a.json", "b.json"), "'b.json' is too much");
+    expect_usage_error(QUANTDRIFT("batch", "--count", "0"), "--count: expected a whole number from 1");
 }
 
 Test(usage, nothing_at_all_shows_the_help_with_code_2)
