@@ -149,7 +149,8 @@ void qd_init_convs_and_norms(qd_state *state, qd_rng *rng)
 static void init_default(const qd_state *state, const qd_node *node, qd_rng *rng)
 {
     const qd_param *weight = &state->graph->params[node->param[0]];
-    double fan_in = (double)(weight->count / weight->shape[0]);
+    const int64_t inputs = weight->count / weight->shape[0]; /* of one output: channels of the group, height, width */
+    double fan_in = (double)inputs;
     /* 1/sqrt(fan_in) both, but rounded along PyTorch's two different ways. */
     double gain = sqrt(2.0 / (1.0 + sqrt(5.0) * sqrt(5.0)));
     fill_uniform(state, node->param[0], sqrt(3.0) * (gain / sqrt(fan_in)), rng);

@@ -56,6 +56,10 @@ static const struct {
     {"build/gcc/quantdrift observe results/demo/checkpoints/resnet18_last.safetensors data/synth/val/*/*0.jpg --json "
      "observed.json",
      NULL},
+    {"build/gcc/quantdrift init-study --seed 42", NULL},
+    {"build/gcc/quantdrift batch --data data/synth --model resnet18 --batch 16 --size 64 -o batch.safetensors --png "
+     "batch.png",
+     NULL},
     {"scripts/get_imagewoof.sh", "the download tests"},
     {"build/gcc/quantdrift run experiments/imagewoof_divergence.json --data data/imagewoof2-320", "takes hours"},
 };
