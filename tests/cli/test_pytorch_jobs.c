@@ -102,25 +102,26 @@ Test(pytorch_jobs, batch_follows_an_experiment_file)
 {
     tiny t = tiny_create();
     char *a = test_folder_path(t.folder, "a"), *b = test_folder_path(t.folder, "b");
-    outcome made = QUANTDRIFT("batch", t.experiment, "--model", "resnet18", "-o", a, "--quiet");
+    outcome made = QUANTDRIFT("batch", t.experiment, "--model", "efficientnet_b0", "-o", a, "--quiet");
     expect_done(&made);
     cr_assert_str_empty(made.out);
     outcome_free(&made);
-    made = QUANTDRIFT("batch", "--data", t.data, "--model", "resnet18", "--size", "32", "--batch", "8", "-o", b);
+    made =
+        QUANTDRIFT("batch", "--data", t.data, "--model", "efficientnet_b0", "--size", "32", "--batch", "8", "-o", b);
     expect_done(&made);
     outcome_free(&made);
     outcome same = program_run(NULL, (const char *const[]){"cmp", a, b, NULL});
     expect_done(&same);
     outcome_free(&same);
-    expect_refusal(QUANTDRIFT("batch", t.experiment, "--model", "efficientnet_b0", "-o", a), 2,
-                   "no model 'efficientnet_b0'");
-    expect_refusal(QUANTDRIFT("batch", t.experiment, "--model", "resnet18", "-o", a, "--epoch", "2"), 2,
+    expect_refusal(QUANTDRIFT("batch", t.experiment, "--model", "resnet18", "-o", a), 2, "no model 'resnet18'");
+    expect_refusal(QUANTDRIFT("batch", t.experiment, "--model", "efficientnet_b0", "-o", a, "--epoch", "2"), 2,
                    "epochs 1 to 1, not 2");
-    expect_refusal(QUANTDRIFT("batch", t.experiment, "--model", "resnet18", "-o", a, "--first", "5"), 2,
+    expect_refusal(QUANTDRIFT("batch", t.experiment, "--model", "efficientnet_b0", "-o", a, "--first", "5"), 2,
                    "batches 0 to 4");
-    expect_refusal(QUANTDRIFT("batch", "--data", "no/such", "--model", "resnet18", "-o", a), 3, "no/such");
+    expect_refusal(QUANTDRIFT("batch", "--data", "no/such", "--model", "efficientnet_b0", "-o", a), 3, "no/such");
     expect_refusal(QUANTDRIFT("batch", "--data", t.data, "--model", "resnet50", "-o", a), 2, "resnet50");
-    expect_refusal(QUANTDRIFT("batch", t.experiment, "--model", "resnet18", "-o", "no/such/file"), 1, "no/such/file");
+    expect_refusal(QUANTDRIFT("batch", t.experiment, "--model", "efficientnet_b0", "-o", "no/such/file"), 1,
+                   "no/such/file");
     free(a);
     free(b);
     tiny_destroy(&t);
