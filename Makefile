@@ -24,7 +24,7 @@ AR := $(if $(findstring aarch64-linux-gnu,$(CC)),aarch64-linux-gnu-ar,ar)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 QD_CFLAGS := -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -fopenmp -ffp-contract=off -fno-math-errno -fno-trapping-math \
              $(WARNINGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-QD_LIBS  := -lopenblas -lpng -ljpeg -lcjson -lm -lpthread
+QD_LIBS  := -lopenblas -lpng -ljpeg -lcjson -lzip -lprotobuf-c -lm -lpthread
 
 # The folder's name tells the compiler and the sanitizers; other flags than the default ones add their hash.
 DEFAULT_CFLAGS := -O3 -g

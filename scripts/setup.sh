@@ -18,8 +18,8 @@ architecture=
 for group in "${wanted[@]}"; do
     case $group in
     build)
-        tools+=(gcc:gcc make:make ar:binutils)
-        libraries+=(libc6-dev libopenblas-dev libpng-dev libjpeg62-turbo-dev libcjson-dev)
+        tools+=(gcc:gcc make:make ar:binutils protoc-c:protobuf-c-compiler)
+        libraries+=(libc6-dev libopenblas-dev libpng-dev libjpeg62-turbo-dev libcjson-dev libzip-dev libprotobuf-c-dev)
         ;;
     test) libraries+=(libcriterion-dev) ;;
     clang)
@@ -33,7 +33,7 @@ for group in "${wanted[@]}"; do
         architecture=arm64
         tools+=(aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64-static:qemu-user-static)
         libraries+=(libc6-dev:arm64 libgomp1:arm64 libopenblas-dev:arm64 libpng-dev:arm64
-            libjpeg62-turbo-dev:arm64 libcjson-dev:arm64 libcriterion-dev)
+            libjpeg62-turbo-dev:arm64 libcjson-dev:arm64 libzip-dev:arm64 libprotobuf-c-dev:arm64 libcriterion-dev)
         ;;
     *) fail "unknown group '$group'; there are build, test, clang, lint and aarch64" ;;
     esac

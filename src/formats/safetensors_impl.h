@@ -16,7 +16,16 @@ _Static_assert(sizeof(size_t) == 8, "sizes of files are kept in size_t");
 #define QD_SAFETENSORS_METADATA "__metadata__"
 #define QD_SAFETENSORS_SHA256   "sha256"
 
-/* Names of the format and ours. */
-#define QD_SAFETENSORS_DTYPES(X) X(F32, QD_F32) X(F64, QD_F64) X(I8, QD_S8) X(U8, QD_U8) X(I32, QD_S32) X(I64, QD_S64)
+/* Names of the format, PyTorch's, and what they become here. The 16-bit floats are read only: they are widened. */
+#define QD_SAFETENSORS_DTYPES(X)                                                                                     \
+    X(F32, "float32", QD_F32)                                                                                        \
+    X(F64, "float64", QD_F64)                                                                                        \
+    X(I8, "int8", QD_S8)                                                                                             \
+    X(U8, "uint8", QD_U8)                                                                                            \
+    X(I32, "int32", QD_S32)                                                                                          \
+    X(I64, "int64", QD_S64)                                                                                          \
+    X(BOOL, "bool", QD_U8)                                                                                           \
+    X(F16, "float16", QD_F32)                                                                                        \
+    X(BF16, "bfloat16", QD_F32)
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/sha256.h"
+#include "formats/half.h"
 #include "formats/safetensors_impl.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -17,9 +18,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* A dtype of the format. */
+typedef struct stored_dtype {
+    const char *name, *type;
+    enum qd_dtype dtype;
+} stored_dtype;
+
+static const stored_dtype dtypes[] = {
+#define DTYPE_ROW(name, type, value) {#name, type, value},
+    QD_SAFETENSORS_DTYPES(DTYPE_ROW)
+#undef DTYPE_ROW
+};
+enum {
+#define DTYPE_ENUM(name, type, value) STORED_##name,
+    QD_SAFETENSORS_DTYPES(DTYPE_ENUM)
+#undef DTYPE_ENUM
+};
+
 struct qd_safetensors {
     qd_arena data;
     qd_tensor *tensors; /* in the header's order */
+    const stored_dtype **stored;
     int count;
     cJSON *header; /* owns names and metadata */
 };
@@ -150,32 +169,35 @@ static bool get_size(const cJSON *item, int64_t *out)
     return true;
 }
 
-static enum qd_status parse_dtype(const reader *r, const cJSON *entry, enum qd_dtype *out)
+static enum qd_status parse_dtype(const reader *r, const cJSON *entry, const stored_dtype **out)
 {
-#define DTYPE_ROW(name, value) {#name, value},
-    static const struct {
-        const char *name;
-        enum qd_dtype dtype;
-    } dtypes[] = {QD_SAFETENSORS_DTYPES(DTYPE_ROW)};
-#undef DTYPE_ROW
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(entry, "dtype");
     if (!cJSON_IsString(item))
         return refuse_tensor(r, entry->string, "expected a text 'dtype'");
     for (size_t i = 0; i < sizeof(dtypes) / sizeof(dtypes[0]); i++) {
         if (strcmp(item->valuestring, dtypes[i].name) == 0) {
-            *out = dtypes[i].dtype;
+            *out = &dtypes[i];
             return QD_OK;
         }
     }
-    return qd_fail(
-        r->ctx, QD_ERR_INPUT,
-        "reading '%s': tensor '%s': expected dtype F32, F64, I8, U8, I32 or I64, found '%s'; convert the file "
-        "to F32",
-        r->path, entry->string, item->valuestring);
+    return qd_fail(r->ctx, QD_ERR_INPUT,
+                   "reading '%s': tensor '%s': expected dtype F32, F64, F16, BF16, I8, U8, I32, I64 or BOOL, found "
+                   "'%s'; convert the file to F32",
+                   r->path, entry->string, item->valuestring);
+}
+
+static bool is_half(const stored_dtype *stored)
+{
+    return stored == &dtypes[STORED_F16] || stored == &dtypes[STORED_BF16];
+}
+
+static size_t stored_bytes(const stored_dtype *stored)
+{
+    return is_half(stored) ? sizeof(uint16_t) : qd_dtype_size(stored->dtype);
 }
 
 /* Fills the shape of *out; *bytes is what its values take. */
-static enum qd_status parse_shape(const reader *r, const cJSON *entry, enum qd_dtype dtype, qd_tensor *out,
+static enum qd_status parse_shape(const reader *r, const cJSON *entry, const stored_dtype *stored, qd_tensor *out,
                                   int64_t *bytes)
 {
     const cJSON *shape = cJSON_GetObjectItemCaseSensitive(entry, "shape");
@@ -195,22 +217,24 @@ static enum qd_status parse_shape(const reader *r, const cJSON *entry, enum qd_d
             return refuse_tensor(r, entry->string, "its shape is too large");
         rank++;
     }
-    if (__builtin_mul_overflow(count, (int64_t)qd_dtype_size(dtype), &count))
+    /* Of the dtype in memory, which is at least as wide. */
+    if (__builtin_mul_overflow(count, (int64_t)qd_dtype_size(stored->dtype), &count))
         return refuse_tensor(r, entry->string, "its shape is too large");
-    *out = qd_tensor_contiguous(dtype, rank, sizes, NULL);
+    *out = qd_tensor_contiguous(stored->dtype, rank, sizes, NULL);
     out->name = entry->string;
-    *bytes = qd_tensor_count(out) * (int64_t)qd_dtype_size(dtype);
+    *bytes = qd_tensor_count(out) * (int64_t)stored_bytes(stored);
     return QD_OK;
 }
 
-static enum qd_status parse_tensor(reader *r, const cJSON *entry, int index, qd_tensor *out)
+static enum qd_status parse_tensor(reader *r, const cJSON *entry, int index, qd_safetensors *file)
 {
-    enum qd_dtype dtype = QD_F32;
+    const stored_dtype *stored = NULL;
     int64_t bytes = 0, begin = 0, end = 0;
     if (!cJSON_IsObject(entry) || cJSON_GetArraySize(entry) != 3)
         return refuse_tensor(r, entry->string, "expected an object of dtype, shape and data_offsets");
-    QD_TRY(parse_dtype(r, entry, &dtype));
-    QD_TRY(parse_shape(r, entry, dtype, out, &bytes));
+    QD_TRY(parse_dtype(r, entry, &stored));
+    QD_TRY(parse_shape(r, entry, stored, &file->tensors[index], &bytes));
+    file->stored[index] = stored;
     const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(entry, "data_offsets");
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 || !get_size(offsets->child, &begin) ||
         !get_size(offsets->child->next, &end))
@@ -254,23 +278,35 @@ static enum qd_status check_ranges(const reader *r, const qd_safetensors *file)
     return QD_OK;
 }
 
+/* Bytes of a tensor in memory. */
+static size_t memory_bytes(const qd_safetensors *file, const byte_range *range)
+{
+    return (range->end - range->begin) * (is_half(file->stored[range->tensor]) ? 2 : 1);
+}
+
 /* Reads every tensor into a place of its own, aligned whatever the file's offsets are. */
 static enum qd_status read_tensors(const reader *r, qd_safetensors *file)
 {
     size_t bytes = 0;
     for (int i = 0; i < file->count; i++)
-        bytes += qd_align_bytes(r->ranges[i].end - r->ranges[i].begin);
+        bytes += qd_align_bytes(memory_bytes(file, &r->ranges[i]));
     QD_TRY(qd_arena_create(r->ctx, bytes, "the tensors of a file", &file->data));
     qd_sha256 hash;
     qd_sha256_init(&hash);
     for (int i = 0; i < file->count; i++) {
-        const size_t size = r->ranges[i].end - r->ranges[i].begin;
-        void *data = qd_arena_take(&file->data, size);
+        const byte_range *range = &r->ranges[i];
+        const stored_dtype *stored = file->stored[range->tensor];
+        const size_t size = range->end - range->begin;
+        char *data = qd_arena_take(&file->data, memory_bytes(file, range));
         if (!data)
             return qd_fail(r->ctx, QD_ERR_INTERNAL, "reading '%s': tensors outgrew their arena", r->path);
-        QD_TRY(read_bytes(r, data, size));
-        qd_sha256_update(&hash, data, size);
-        file->tensors[r->ranges[i].tensor].data = data;
+        char *end = is_half(stored) ? data + size : data; /* the second half, from where they are expanded */
+        QD_TRY(read_bytes(r, end, size));
+        qd_sha256_update(&hash, end, size);
+        if (is_half(stored))
+            qd_half_expand(stored == &dtypes[STORED_F16] ? QD_HALF_FLOAT16 : QD_HALF_BFLOAT16, data,
+                           (int64_t)(size / sizeof(uint16_t)));
+        file->tensors[range->tensor].data = data;
     }
     char digest[65];
     qd_sha256_finish(&hash, digest);
@@ -299,8 +335,9 @@ enum qd_status qd_safetensors_open(qd_context *ctx, const char *path, qd_safeten
     QD_TRY_GOTO(check_metadata(&r, metadata));
     const size_t entries = (size_t)cJSON_GetArraySize(file->header);
     file->tensors = qd_calloc(entries, sizeof(*file->tensors));
+    file->stored = qd_calloc(entries, sizeof(*file->stored));
     r.ranges = qd_calloc(entries, sizeof(*r.ranges));
-    if (!file->tensors || !r.ranges) {
+    if (!file->tensors || !file->stored || !r.ranges) {
         status = fail_memory(&r);
         goto fail;
     }
@@ -309,7 +346,7 @@ enum qd_status qd_safetensors_open(qd_context *ctx, const char *path, qd_safeten
     {
         if (entry == metadata)
             continue;
-        QD_TRY_GOTO(parse_tensor(&r, entry, file->count, &file->tensors[file->count]));
+        QD_TRY_GOTO(parse_tensor(&r, entry, file->count, file));
         file->count++;
     }
     QD_TRY_GOTO(check_ranges(&r, file));
@@ -331,6 +368,7 @@ void qd_safetensors_close(qd_safetensors *file)
         return;
     qd_arena_destroy(&file->data);
     free(file->tensors);
+    free((void *)file->stored);
     cJSON_Delete(file->header);
     free(file);
 }
@@ -351,6 +389,11 @@ const qd_tensor *qd_safetensors_find(const qd_safetensors *file, const char *nam
         if (strcmp(file->tensors[i].name, name) == 0)
             return &file->tensors[i];
     return NULL;
+}
+
+const char *qd_safetensors_stored_type(const qd_safetensors *file, int index)
+{
+    return file->stored[index]->type;
 }
 
 const char *qd_safetensors_metadata(const qd_safetensors *file, const char *key)

@@ -89,7 +89,8 @@ static size_t tensor_bytes(const qd_tensor *tensor)
 
 static const char *dtype_name(enum qd_dtype dtype)
 {
-#define DTYPE_NAME(name, value)                                                                                      \
+    /* The widened types share their dtype with an earlier one, which is the one to write. */
+#define DTYPE_NAME(name, type, value)                                                                                \
     if (dtype == (value))                                                                                            \
         return #name;
     QD_SAFETENSORS_DTYPES(DTYPE_NAME)
