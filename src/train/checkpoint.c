@@ -1,8 +1,9 @@
-/* Network state to and from safetensors. The tensor list is walked the same way for writing and reading. */
+/* Network state to and from safetensors. */
 #include "train/checkpoint.h"
 #include "base/arena.h"
 #include "base/error.h"
 #include "formats/safetensors.h"
+#include "graph/state_tensors.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,62 +11,7 @@
 
 /* Raised when a reader of an older file would misunderstand it. */
 #define CHECKPOINT_VERSION "1"
-#define MOMENTUM_PREFIX    "momentum."
-#define TRACKED_SUFFIX     ".num_batches_tracked"
-#define NAME_BYTES         (QD_NAME_BYTES + 64)
-
 static const char *const head_names[] = {[QD_HEAD_LINEAR] = "num_classes", [QD_HEAD_BINARY] = "binary"};
-
-/* Everything a checkpoint holds, as views into the state. */
-typedef struct tensor_list {
-    qd_tensor *tensors;
-    char (*names)[NAME_BYTES];
-    int count;
-    int weight_count; /* the tensors of torchvision's state_dict; momentum follows */
-} tensor_list;
-
-static void free_list(tensor_list *list)
-{
-    free(list->tensors);
-    free(list->names);
-    *list = (tensor_list){0};
-}
-
-static void append(tensor_list *list, qd_tensor tensor, const char *prefix, const char *name, const char *suffix)
-{
-    char *text = list->names[list->count];
-    snprintf(text, NAME_BYTES, "%s%s%s", prefix, name, suffix);
-    tensor.name = text;
-    list->tensors[list->count++] = tensor;
-}
-
-static enum qd_status list_tensors(qd_context *ctx, const qd_state *state, tensor_list *list)
-{
-    const qd_graph *graph = state->graph;
-    size_t most = 2 * (size_t)graph->param_count + (size_t)graph->buffer_count + (size_t)graph->batches_tracked_count;
-    *list = (tensor_list){.tensors = qd_calloc(most, sizeof(qd_tensor)), .names = qd_calloc(most, NAME_BYTES)};
-    if (!list->tensors || !list->names) {
-        free_list(list);
-        return qd_fail(ctx, QD_ERR_MEMORY, "checkpoint: out of memory for a list of %zu tensors", most);
-    }
-    for (int n = 0; n < graph->node_count; n++) {
-        const qd_node *node = &graph->nodes[n];
-        for (int i = 0; i < QD_MAX_PARAMS; i++)
-            if (node->param[i] >= 0)
-                append(list, qd_state_param(state, QD_BLOCK_PARAMS, node->param[i]), "",
-                       graph->params[node->param[i]].name, "");
-        for (int i = 0; i < QD_MAX_BUFFERS; i++)
-            if (node->buffer[i] >= 0)
-                append(list, qd_state_buffer(state, node->buffer[i]), "", graph->buffers[node->buffer[i]].name, "");
-        if (node->batches_tracked >= 0)
-            append(list, qd_tensor_contiguous(QD_S64, 0, NULL, &state->batches_tracked[node->batches_tracked]), "",
-                   node->name, TRACKED_SUFFIX);
-    }
-    list->weight_count = list->count;
-    for (int p = 0; state->momentum && p < graph->param_count; p++)
-        append(list, qd_state_param(state, QD_BLOCK_MOMENTUM, p), MOMENTUM_PREFIX, graph->params[p].name, "");
-    return QD_OK;
-}
 
 enum qd_status qd_checkpoint_write(qd_context *ctx, const char *path, const qd_state *state,
                                    const qd_checkpoint_info *info)
@@ -90,11 +36,11 @@ enum qd_status qd_checkpoint_write(qd_context *ctx, const char *path, const qd_s
         {"data_fingerprint", info->data_fingerprint},
         {"training_history", info->history_json ? info->history_json : "[]"},
     };
-    tensor_list list;
-    QD_TRY(list_tensors(ctx, state, &list));
+    qd_state_tensors list;
+    QD_TRY(qd_state_tensors_list(ctx, state, &list));
     enum qd_status status = qd_safetensors_write(ctx, path, list.tensors, list.count, metadata,
                                                  (int)(sizeof metadata / sizeof metadata[0]));
-    free_list(&list);
+    qd_state_tensors_free(&list);
     return status;
 }
 
@@ -190,117 +136,39 @@ void qd_checkpoint_info_free(qd_checkpoint_info *info)
 
 /* ---- reading tensors ---- */
 
-/* One kind of difference between a file and a state: a count and the first few names. */
-typedef struct name_list {
-    char text[500];
-    size_t used;
-    int count;
-} name_list;
-
-/* Enough to recognise what is wrong; a checkpoint of another model differs in all of its hundred tensors. */
-#define NAMES_SHOWN 6
-
-static void add_name(name_list *list, const char *name, const char *detail)
+static bool is_momentum(const char *name)
 {
-    if (list->count++ >= NAMES_SHOWN || list->used >= sizeof list->text)
-        return;
-    list->used += (size_t)snprintf(list->text + list->used, sizeof list->text - list->used, "%s%s%s",
-                                   list->count > 1 ? ", " : "", name, detail);
-}
-
-static void print_list(const name_list *list, const char *what, char *text, size_t size)
-{
-    if (list->count == 0)
-        text[0] = '\0';
-    else if (list->count > NAMES_SHOWN)
-        snprintf(text, size, "; %d %s: %s and %d more", list->count, what, list->text, list->count - NAMES_SHOWN);
-    else
-        snprintf(text, size, "; %d %s: %s", list->count, what, list->text);
-}
-
-static void print_shape(const qd_tensor *tensor, char *text, size_t size)
-{
-    size_t used = (size_t)snprintf(text, size, "%s[", qd_dtype_name(tensor->dtype));
-    for (int d = 0; d < tensor->rank && used < size; d++)
-        used += (size_t)snprintf(text + used, size - used, "%s%lld", d ? "," : "", (long long)tensor->shape[d]);
-    if (used < size)
-        snprintf(text + used, size - used, "]");
-}
-
-static bool is_float(enum qd_dtype dtype)
-{
-    return dtype == QD_F32 || dtype == QD_F64;
-}
-
-static bool fits(const qd_tensor *have, const qd_tensor *need)
-{
-    bool same_kind = have->dtype == need->dtype || (is_float(have->dtype) && is_float(need->dtype));
-    return same_kind && have->rank == need->rank &&
-           memcmp(have->shape, need->shape, (size_t)need->rank * sizeof need->shape[0]) == 0;
-}
-
-static bool has_momentum(const qd_safetensors *file)
-{
-    for (int i = 0; i < qd_safetensors_count(file); i++)
-        if (strncmp(qd_safetensors_get(file, i)->name, MOMENTUM_PREFIX, strlen(MOMENTUM_PREFIX)) == 0)
-            return true;
-    return false;
-}
-
-static bool is_listed(const tensor_list *list, const char *name)
-{
-    for (int i = 0; i < list->count; i++)
-        if (strcmp(list->names[i], name) == 0)
-            return true;
-    return false;
-}
-
-/* Compares names and shapes of the first `needed` tensors with the file's. */
-static enum qd_status check_file(qd_context *ctx, const char *path, const char *model, const qd_safetensors *file,
-                                 const tensor_list *list, int needed)
-{
-    name_list missing = {0}, extra = {0}, misshapen = {0};
-    for (int i = 0; i < needed; i++) {
-        const qd_tensor *have = qd_safetensors_find(file, list->names[i]);
-        if (!have) {
-            add_name(&missing, list->names[i], "");
-        } else if (!fits(have, &list->tensors[i])) {
-            char expected[64], found[64], detail[160];
-            print_shape(&list->tensors[i], expected, sizeof expected);
-            print_shape(have, found, sizeof found);
-            snprintf(detail, sizeof detail, " (expected %s, found %s)", expected, found);
-            add_name(&misshapen, list->names[i], detail);
-        }
-    }
-    for (int i = 0; i < qd_safetensors_count(file); i++) {
-        const char *name = qd_safetensors_get(file, i)->name;
-        bool is_momentum = strncmp(name, MOMENTUM_PREFIX, strlen(MOMENTUM_PREFIX)) == 0;
-        if (!is_listed(list, is_momentum ? name + strlen(MOMENTUM_PREFIX) : name))
-            add_name(&extra, name, "");
-    }
-    if (missing.count + extra.count + misshapen.count == 0)
-        return QD_OK;
-    char parts[3][560];
-    print_list(&missing, "missing", parts[0], sizeof parts[0]);
-    print_list(&extra, "unknown", parts[1], sizeof parts[1]);
-    print_list(&misshapen, "of another shape or type", parts[2], sizeof parts[2]);
-    return qd_fail(ctx, QD_ERR_INPUT, "checkpoint '%s' does not fit the network '%s'%s%s%s", path, model, parts[0],
-                   parts[1], parts[2]);
+    return strncmp(name, QD_MOMENTUM_PREFIX, strlen(QD_MOMENTUM_PREFIX)) == 0;
 }
 
 enum qd_status qd_checkpoint_read(qd_context *ctx, const char *path, qd_state *state)
 {
     enum qd_status status = QD_OK;
     qd_safetensors *file = NULL;
-    tensor_list list = {0};
+    qd_state_tensors list = {0};
+    qd_tensor *have = NULL;
+    int count = 0;
+    bool momentum = false;
+    char source[300];
+    const qd_fill_options options = {.source = source, .model = state->graph->model_name};
+    snprintf(source, sizeof source, "checkpoint '%.280s'", path);
     QD_TRY_GOTO(qd_safetensors_open(ctx, path, &file));
-    QD_TRY_GOTO(list_tensors(ctx, state, &list));
-    int needed = has_momentum(file) ? list.count : list.weight_count;
-    QD_TRY_GOTO(check_file(ctx, path, state->graph->model_name, file, &list, needed));
-    for (int i = 0; i < needed; i++)
-        QD_TRY_GOTO(qd_tensor_copy(ctx, &list.tensors[i], qd_safetensors_find(file, list.names[i])));
+    QD_TRY_GOTO(qd_state_tensors_list(ctx, state, &list));
+    have = qd_calloc((size_t)qd_safetensors_count(file), sizeof *have);
+    if (!have) {
+        status = qd_fail(ctx, QD_ERR_MEMORY, "checkpoint '%s': out of memory", path);
+        goto fail;
+    }
+    for (int i = 0; i < qd_safetensors_count(file); i++) {
+        const qd_tensor *tensor = qd_safetensors_get(file, i);
+        momentum = momentum || is_momentum(tensor->name);
+        if (state->momentum || !is_momentum(tensor->name)) /* a network that does not train has no use for it */
+            have[count++] = *tensor;
+    }
+    QD_TRY_GOTO(qd_state_tensors_fill(ctx, &list, momentum ? list.count : list.weight_count, have, count, &options));
 fail:
-    free_list(&list);
+    free(have);
+    qd_state_tensors_free(&list);
     qd_safetensors_close(file);
     return status;
 }
