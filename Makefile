@@ -30,6 +30,7 @@ QD_LIBS  := -lopenblas -lpng -ljpeg -lcjson -lzip -lprotobuf-c -lm -lpthread
 DEFAULT_CFLAGS := -O3 -g
 FLAGS_HASH := $(if $(filter-out $(DEFAULT_CFLAGS),$(CFLAGS))$(filter-out $(CFLAGS),$(DEFAULT_CFLAGS)),-$(shell printf '%s' '$(CFLAGS)' | sha256sum | cut -c1-8))
 BUILD ?= build/$(subst $(space),-,$(notdir $(CC)))$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(FLAGS_HASH)
+QD_CFLAGS += -I$(BUILD)/generated
 
 # Kernels of one instruction set a folder, which gets the set's flags; the program asks the processor before it calls them.
 # Contraction into fused multiply-adds is what these sets are for; -ffp-contract=off elsewhere keeps the reference exact.
@@ -40,9 +41,12 @@ ISA_FLAGS_avx512 := -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma -mprefer-ve
 endif
 
 LIB_SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(addprefix src/,base random tensor kernels kernels/ref kernels/blas $(ISA_FOLDERS) nn graph \
-               models dataset train observe quantize formats report experiment))))
+               models dataset train observe quantize formats exchange report experiment))))
 CLI_SOURCES := $(sort $(wildcard src/cli/*.c))
-LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o)
+# Schemas that protoc-c makes C of; each file's name is unique in the tree.
+PROTO_SOURCES := third_party/onnx/onnx.proto
+PROTO_HEADERS := $(patsubst %.proto,$(BUILD)/generated/%.pb-c.h,$(notdir $(PROTO_SOURCES)))
+LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(PROTO_HEADERS:.h=.o)
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
 # Criterion starts each test as a traced process, which qemu-user cannot do; there a small runner forks them.
 RUNNER_SOURCES := $(if $(EMULATOR),$(wildcard tests/support/cross/*.c))
@@ -127,7 +131,17 @@ $(BUILD)/generated/build_commit.h: FORCE
 $(BUILD)/src/base/build_info.o: $(BUILD)/generated/build_commit.h
 $(BUILD)/src/base/build_info.o: QD_EXTRA := -I$(BUILD)/generated
 
-$(BUILD)/%.o: %.c $(BUILD)/flags.txt
+# Both the source and the header; the compiler's warnings are not for generated code.
+vpath %.proto $(sort $(dir $(PROTO_SOURCES)))
+$(BUILD)/generated/%.pb-c.c $(BUILD)/generated/%.pb-c.h: %.proto
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  PROTO $<")
+	$(Q)protoc-c --proto_path=$(<D) --c_out=$(@D) $<
+$(BUILD)/generated/%.pb-c.o: $(BUILD)/generated/%.pb-c.c $(BUILD)/flags.txt
+	$(if $(V),,@echo "  CC   $@")
+	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -w -c -o $@ $<
+
+$(BUILD)/%.o: %.c $(BUILD)/flags.txt | $(PROTO_HEADERS)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC   $@")
 	$(Q)$(CC) $(QD_CFLAGS) $(if $(WERROR),-Werror) $(QD_EXTRA) $(if $(filter tests/%,$<),$(TEST_CFLAGS)) $(CFLAGS) \

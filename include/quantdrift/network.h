@@ -8,18 +8,26 @@
 typedef struct qd_network qd_network;
 
 typedef struct qd_network_config {
-    const char *checkpoint; /* safetensors file; NULL: freshly initialised weights from `seed` */
-    const char *model;      /* "resnet18", "efficientnet_b0"; NULL: as the file says */
-    int64_t image_size;     /* 0: as the file says, else 224 */
-    int64_t num_classes;    /* 0: as the file says or its head's shape; needed without a checkpoint */
+    const char
+        *checkpoint;     /* a checkpoint, or weights of PyTorch (.pth, safetensors); NULL: initialised from `seed` */
+    const char *model;   /* "resnet18", "efficientnet_b0"; NULL: as the file says */
+    int64_t image_size;  /* 0: as the file says, else 224 */
+    int64_t num_classes; /* 0: as the file says or its head's shape; needed without a checkpoint */
     uint64_t seed;
     int64_t max_batch; /* 0: 64 */
 } qd_network_config;
 
-/* Errors: QD_ERR_INPUT (not a checkpoint, of another model, damaged), QD_ERR_USAGE (model unknown or needed),
- * QD_ERR_MEMORY. */
+/*
+ * Weights of PyTorch are a state_dict under torchvision's names, perhaps behind a prefix like "module."; heads of any
+ * size, torchvision's "classifier.1" and the binary head are recognised by name and shape. Errors: QD_ERR_INPUT (not
+ * a checkpoint, of another model: missing, unknown and misshapen tensors are listed, damaged), QD_ERR_USAGE (model
+ * unknown or needed), QD_ERR_MEMORY.
+ */
 enum qd_status qd_network_load(qd_context *ctx, const qd_network_config *config, qd_network **out);
 void qd_network_destroy(qd_network *network);
+
+/* Writes the network as a checkpoint, without momentum. Errors: QD_ERR_IO, QD_ERR_MEMORY. */
+enum qd_status qd_network_save(const qd_network *network, const char *path);
 
 const char *qd_network_model_name(const qd_network *network); /* "ResNet18" */
 int64_t qd_network_image_size(const qd_network *network);

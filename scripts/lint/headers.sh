@@ -17,7 +17,7 @@ while IFS= read -r header; do
         read -r -a flags <<< "${!set_flags}"
         ;;
     esac
-    case $header in src/*) includes+=(-Isrc) ;; tests/*) includes+=(-Isrc -Itests) ;; esac
+    case $header in src/*) includes+=(-Isrc -Ibuild/gcc/generated) ;; tests/*) includes+=(-Isrc -Itests -Ibuild/gcc/generated) ;; esac
     printf '#include "%s"\n' "$header" |
         "$compiler" -std=c11 -D_GNU_SOURCE -I. "${includes[@]}" -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes \
             -Werror "${flags[@]}" -fsyntax-only -x c - || { echo "$header does not compile alone"; bad=1; }

@@ -15,9 +15,10 @@ allowed() {
     formats) echo "base random tensor" ;;
     observe) echo "base random tensor graph" ;;
     quantize) echo "base random tensor kernels nn graph observe" ;;
+    exchange) echo "base random tensor kernels nn graph models quantize formats" ;;
     train) echo "base random tensor kernels nn graph models dataset observe formats" ;;
     report) echo "base" ;;
-    experiment) echo "base random tensor nn graph models dataset observe quantize train formats report" ;;
+    experiment) echo "base random tensor nn graph models dataset observe quantize train formats exchange report" ;;
     cli) echo "base" ;;
     esac
 }

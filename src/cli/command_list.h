@@ -12,6 +12,7 @@
     X(bench, "speed of training steps or forward passes on random images")                                           \
     X(profile, "where a training step's time goes, layer by layer, beside the floor")                                \
     X(init_study, "activation statistics of freshly initialised blocks of both networks")                            \
-    X(batch, "the training batches that a run sees, as a file and as a picture")
+    X(batch, "the training batches that a run sees, as a file and as a picture")                                     \
+    X(import, "make a checkpoint of weights that PyTorch saved")
 
 #endif

@@ -138,6 +138,8 @@ static void initialise(const qd_model_config *config, qd_state *state, qd_rng *r
 const qd_model_info qd_model_efficientnet_b0 = {
     .name = "efficientnet_b0",
     .display_name = "EfficientNet-B0",
+    .head = "classifier",
+    .torchvision_head = "classifier.1",
     .block_prefixes = {"features.1.0", "features.2.0"},
     .build = build,
     .initialise = initialise,

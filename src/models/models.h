@@ -14,6 +14,9 @@ enum qd_head {
 #define QD_MODEL_IMAGE_SIZE_MIN 32
 #define QD_MODEL_IMAGE_SIZE_MAX 4096
 
+/* Of torchvision's own heads, which a model's constructor initialises before they are replaced. */
+#define QD_IMAGENET_CLASSES 1000
+
 typedef struct qd_model_config {
     int64_t image_size;  /* square input, 32 to QD_MODEL_IMAGE_SIZE_MAX */
     int64_t num_classes; /* of the linear head; the binary head has one logit whatever stands here */
@@ -23,6 +26,8 @@ typedef struct qd_model_config {
 typedef struct qd_model_info {
     const char *name;              /* "resnet18": configuration, file names */
     const char *display_name;      /* "ResNet18": model_name in results */
+    const char *head;              /* module of the classifier: "fc" */
+    const char *torchvision_head;  /* its Linear in torchvision's own network: "classifier.1" */
     const char *block_prefixes[4]; /* NULL-terminated; modules logged by default */
     enum qd_status (*build)(qd_context *ctx, const qd_model_config *config, qd_graph **out);
     /* Draws every initial value as torchvision's constructor does, replaced heads included. */

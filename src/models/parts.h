@@ -23,9 +23,6 @@ int qd_part_head(qd_builder *b, const char *name, const qd_model_config *config,
  * the state is double, because that is what PyTorch's constructor makes.
  */
 
-/* Numbers drawn by the default initialisation of everything the model's own loop or a new head replaces. */
-#define QD_IMAGENET_CLASSES 1000
-
 /* Words that every convolution's default initialisation takes: one a weight and one a bias. */
 uint64_t qd_init_default_conv_words(const qd_graph *graph);
 

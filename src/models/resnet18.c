@@ -80,6 +80,8 @@ static void initialise(const qd_model_config *config, qd_state *state, qd_rng *r
 const qd_model_info qd_model_resnet18 = {
     .name = "resnet18",
     .display_name = "ResNet18",
+    .head = "fc",
+    .torchvision_head = "fc",
     .block_prefixes = {"layer1.0", "layer1.1"},
     .build = build,
     .initialise = initialise,
