@@ -1,6 +1,6 @@
 /*
  * The inside of a qd_qgraph: a list of steps over values, each with a float, a simulated and an integer way to run.
- * Seen by quantize/ and its tests only.
+ * Seen by quantize/, by exchange/, which writes it down for other runtimes, and by tests only.
  */
 #ifndef QD_QUANTIZE_QGRAPH_H
 #define QD_QUANTIZE_QGRAPH_H
