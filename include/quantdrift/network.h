@@ -34,6 +34,34 @@ int64_t qd_network_image_size(const qd_network *network);
 int64_t qd_network_class_count(const qd_network *network);
 int64_t qd_network_parameter_count(const qd_network *network);
 
+enum qd_export_format {
+    QD_EXPORT_SAFETENSORS, /* the state_dict, without momentum */
+    QD_EXPORT_PTH,         /* the state_dict, for torch.load */
+    QD_EXPORT_ONNX,        /* float32, BatchNorm folded into its convolution */
+    QD_EXPORT_ONNX_QDQ, /* the same with QuantizeLinear and DequantizeLinear: our scales, zero points, int8 weights */
+    QD_EXPORT_ENCODINGS /* range, scale and zero point of every quantized tensor as JSON */
+};
+
+/* "safetensors", "pth", "onnx", "onnx-qdq", "encodings"; NULL beyond the last one. */
+const char *qd_export_format_name(enum qd_export_format format);
+bool qd_export_format_parse(const char *name, enum qd_export_format *out);
+
+typedef struct qd_export_options {
+    enum qd_export_format format;
+    bool torchvision_head; /* safetensors, pth: EfficientNet's Linear as "classifier.1", as torchvision builds it */
+    bool keep_batchnorm;   /* onnx: a node for every BatchNorm */
+    /* onnx-qdq, encodings: what chooses the scales. The same images in a run's epoch give the same scales. */
+    const qd_dataset *calibration;
+    int64_t calibration_images; /* 0: 1000 */
+    uint64_t calibration_seed;
+    bool per_channel;          /* weights; else per tensor */
+    bool unsigned_activations; /* U8; else S8, the same values under other codes */
+} qd_export_options;
+
+/* Writes the network for another program, atomically. Errors: QD_ERR_USAGE (calibration images needed), QD_ERR_INPUT
+ * (an image), QD_ERR_NUMERIC (a value that is not finite), QD_ERR_IO, QD_ERR_MEMORY. */
+enum qd_status qd_network_export(qd_network *network, const qd_export_options *options, const char *path);
+
 /* Logits [n][classes] of images float32 [n][size][size][3] in eval mode. One caller at a time. */
 enum qd_status qd_network_predict(qd_network *network, const float *images, int64_t n, float *logits);
 

@@ -13,6 +13,7 @@
     X(profile, "where a training step's time goes, layer by layer, beside the floor")                                \
     X(init_study, "activation statistics of freshly initialised blocks of both networks")                            \
     X(batch, "the training batches that a run sees, as a file and as a picture")                                     \
-    X(import, "make a checkpoint of weights that PyTorch saved")
+    X(import, "make a checkpoint of weights that PyTorch saved")                                                     \
+    X(export, "write a checkpoint for PyTorch, ONNX runtimes, or as a table of scales")
 
 #endif

@@ -1,0 +1,70 @@
+#include "exchange/encodings_export.h"
+#include "base/error.h"
+#include "formats/encodings.h"
+#include "quantize/qgraph.h"
+#include <math.h>
+#include <stdio.h>
+
+static enum qd_status fill_activation(qd_context *ctx, const qd_qgraph *q, int index, const char *calibrator,
+                                      qd_encoding *out)
+{
+    const qd_quant_tensor tensor = qd_qgraph_tensor(q, index);
+    QD_TRY(qd_encoding_allocate(ctx, 1, out));
+    snprintf(out->name, sizeof out->name, "%s", tensor.name);
+    snprintf(out->calibrator, sizeof out->calibrator, "%s", calibrator);
+    out->bits = q->scheme.activation_bits;
+    out->symmetric = q->scheme.activation_symmetric;
+    out->is_signed = q->scheme.activation_signed;
+    out->ranges[0] = (qd_encoding_range){tensor.min, tensor.max, tensor.scale, tensor.zero_point};
+    return QD_OK;
+}
+
+/* Widens a range to the folded weights of one output channel. */
+static void widen(const qd_qconv *conv, int64_t channel, qd_encoding_range *range)
+{
+    const int64_t channels = conv->config.out_channels;
+    for (int64_t k = 0; k < conv->filter; k++) {
+        const int64_t at = conv->depthwise ? k * channels + channel : channel * conv->filter + k;
+        range->min = fmin(range->min, (double)conv->weight[at]);
+        range->max = fmax(range->max, (double)conv->weight[at]);
+    }
+}
+
+static enum qd_status fill_weight(qd_context *ctx, const qd_qgraph *q, const qd_qconv *conv, const char *calibrator,
+                                  qd_encoding *out)
+{
+    const int64_t channels = conv->config.out_channels;
+    out->per_channel = q->scheme.weight_per_channel;
+    QD_TRY(qd_encoding_allocate(ctx, out->per_channel ? channels : 1, out));
+    snprintf(out->name, sizeof out->name, "%s", conv->name);
+    snprintf(out->calibrator, sizeof out->calibrator, "%s", calibrator);
+    out->bits = q->scheme.weight_bits;
+    out->symmetric = out->is_signed = true;
+    for (int64_t c = 0; c < channels; c++) {
+        qd_encoding_range *range = &out->ranges[out->per_channel ? c : 0];
+        if (out->per_channel || c == 0)
+            *range = (qd_encoding_range){.min = INFINITY, .max = -INFINITY, .scale = (double)conv->scale[c]};
+        widen(conv, c, range);
+    }
+    return QD_OK;
+}
+
+enum qd_status qd_qgraph_write_encodings(qd_context *ctx, const char *path, const char *model, const char *calibrator,
+                                         const qd_qgraph *qgraph)
+{
+    enum qd_status status = QD_OK;
+    qd_encodings encodings = {0};
+    if (!qgraph->finalized)
+        return qd_fail(ctx, QD_ERR_USAGE, "exporting '%s': no scales chosen yet; calibrate first", model);
+    snprintf(encodings.model, sizeof encodings.model, "%s", model);
+    QD_TRY_GOTO(qd_encodings_allocate(ctx, qgraph->quantizer_count, &encodings.activations));
+    QD_TRY_GOTO(qd_encodings_allocate(ctx, qgraph->conv_count, &encodings.weights));
+    for (int i = 0; i < qgraph->quantizer_count; i++)
+        QD_TRY_GOTO(fill_activation(ctx, qgraph, i, calibrator, &encodings.activations.items[i]));
+    for (int i = 0; i < qgraph->conv_count; i++)
+        QD_TRY_GOTO(fill_weight(ctx, qgraph, &qgraph->convs[i], calibrator, &encodings.weights.items[i]));
+    QD_TRY_GOTO(qd_encodings_write(ctx, path, &encodings));
+fail:
+    qd_encodings_free(&encodings);
+    return status;
+}

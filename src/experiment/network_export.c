@@ -1,0 +1,90 @@
+/* A network for other programs. */
+#include "base/error.h"
+#include "exchange/encodings_export.h"
+#include "exchange/onnx_export.h"
+#include "exchange/state_export.h"
+#include "experiment/calibrated.h"
+#include "experiment/network_impl.h"
+#include <string.h>
+
+static const char *const format_names[] = {[QD_EXPORT_SAFETENSORS] = "safetensors",
+                                           [QD_EXPORT_PTH] = "pth",
+                                           [QD_EXPORT_ONNX] = "onnx",
+                                           [QD_EXPORT_ONNX_QDQ] = "onnx-qdq",
+                                           [QD_EXPORT_ENCODINGS] = "encodings"};
+enum { FORMAT_COUNT = sizeof format_names / sizeof format_names[0] };
+
+/* As many images as a run calibrates with, and as many at a time. */
+#define DEFAULT_CALIBRATION_IMAGES 1000
+#define CALIBRATION_BATCH          16
+
+const char *qd_export_format_name(enum qd_export_format format)
+{
+    return (int)format < FORMAT_COUNT ? format_names[format] : NULL;
+}
+
+bool qd_export_format_parse(const char *name, enum qd_export_format *out)
+{
+    for (int i = 0; i < FORMAT_COUNT; i++) {
+        if (strcmp(format_names[i], name) != 0)
+            continue;
+        *out = (enum qd_export_format)i;
+        return true;
+    }
+    return false;
+}
+
+static enum qd_status export_quantized(qd_network *network, const qd_export_options *options, const char *path)
+{
+    qd_context *ctx = network->ctx;
+    qd_calibration calibration = {
+        .images = options->calibration,
+        .count = options->calibration_images ? options->calibration_images : DEFAULT_CALIBRATION_IMAGES,
+        .seed = options->calibration_seed,
+        .batch = CALIBRATION_BATCH,
+        .loader_threads = qd_context_threads(ctx),
+        .scheme = qd_quant_scheme_defaults(),
+    };
+    qd_qgraph *qgraph = NULL;
+    if (!options->calibration)
+        return qd_fail(ctx, QD_ERR_USAGE,
+                       "exporting %s as %s: its scales need calibration images; name a data folder",
+                       network->model->display_name, format_names[options->format]);
+    calibration.scheme.weight_per_channel = options->per_channel;
+    calibration.scheme.activation_signed = !options->unsigned_activations;
+    QD_TRY(qd_calibrate(ctx, network->graph, network->state, &calibration, &qgraph));
+    enum qd_status status = options->format == QD_EXPORT_ONNX_QDQ
+                                ? qd_onnx_write_folded(ctx, path, network->graph, qgraph, true)
+                                : qd_qgraph_write_encodings(ctx, path, network->model->name, "minmax", qgraph);
+    qd_qgraph_destroy(qgraph);
+    return status;
+}
+
+static enum qd_status export_float(const qd_network *network, const qd_export_options *options, const char *path)
+{
+    const qd_quant_scheme scheme = qd_quant_scheme_defaults(); /* unused: nothing is quantized */
+    qd_qgraph *qgraph = NULL;
+    if (options->keep_batchnorm)
+        return qd_onnx_write_layers(network->ctx, path, network->graph, network->state);
+    QD_TRY(qd_qgraph_create(network->ctx, network->graph, network->state, &scheme, 1, &qgraph));
+    enum qd_status status = qd_onnx_write_folded(network->ctx, path, network->graph, qgraph, false);
+    qd_qgraph_destroy(qgraph);
+    return status;
+}
+
+enum qd_status qd_network_export(qd_network *network, const qd_export_options *options, const char *path)
+{
+    const qd_state_export weights = {.pth = options->format == QD_EXPORT_PTH,
+                                     .torchvision_head = options->torchvision_head};
+    switch (options->format) {
+    case QD_EXPORT_SAFETENSORS:
+    case QD_EXPORT_PTH:
+        return qd_state_write(network->ctx, path, network->model, network->state, &weights);
+    case QD_EXPORT_ONNX:
+        return export_float(network, options, path);
+    case QD_EXPORT_ONNX_QDQ:
+    case QD_EXPORT_ENCODINGS:
+        return export_quantized(network, options, path);
+    }
+    return qd_fail(network->ctx, QD_ERR_USAGE, "export: unknown format %d", (int)options->format);
+}

@@ -1,0 +1,274 @@
+#include "formats/encodings.h"
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/json.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Raised when a reader of an older file would misunderstand it. */
+#define VERSION     1
+#define VERSION_KEY "quantdrift_encodings"
+
+/* A channel takes about 80 bytes in the file and its tree five times that: enough for 800,000 channels. */
+#define MAX_FILE_BYTES ((size_t)64 << 20)
+
+#define MIN_BITS 2
+#define MAX_BITS 16
+
+/* ---- memory ---- */
+
+enum qd_status qd_encodings_allocate(qd_context *ctx, int count, qd_encoding_list *list)
+{
+    list->items = qd_calloc((size_t)count, sizeof *list->items);
+    if (!list->items)
+        return qd_fail(ctx, QD_ERR_MEMORY, "encodings: out of memory for %d tensors", count);
+    list->count = count;
+    return QD_OK;
+}
+
+enum qd_status qd_encoding_allocate(qd_context *ctx, int64_t range_count, qd_encoding *encoding)
+{
+    encoding->ranges = qd_calloc((size_t)range_count, sizeof *encoding->ranges);
+    if (!encoding->ranges)
+        return qd_fail(ctx, QD_ERR_MEMORY, "encodings: out of memory for %lld channels", (long long)range_count);
+    encoding->range_count = range_count;
+    return QD_OK;
+}
+
+static void free_list(qd_encoding_list *list)
+{
+    for (int i = 0; i < list->count; i++)
+        free(list->items[i].ranges);
+    free(list->items);
+}
+
+void qd_encodings_free(qd_encodings *encodings)
+{
+    free_list(&encodings->activations);
+    free_list(&encodings->weights);
+    *encodings = (qd_encodings){0};
+}
+
+/* ---- the keys of a range ---- */
+
+enum range_key { KEY_MIN, KEY_MAX, KEY_SCALE, KEY_ZERO_POINT, RANGE_KEY_COUNT };
+
+static const char *const range_keys[] = {"min", "max", "scale", "zero_point"};
+
+static double get_number(const qd_encoding_range *range, enum range_key key)
+{
+    const double values[] = {range->min, range->max, range->scale, (double)range->zero_point};
+    return values[key];
+}
+
+static void set_number(qd_encoding_range *range, enum range_key key, double value)
+{
+    switch (key) {
+    case KEY_MIN:
+        range->min = value;
+        break;
+    case KEY_MAX:
+        range->max = value;
+        break;
+    case KEY_SCALE:
+        range->scale = value;
+        break;
+    case KEY_ZERO_POINT:
+        range->zero_point = (int64_t)value;
+        break;
+    case RANGE_KEY_COUNT:
+        break;
+    }
+}
+
+/* ---- writing ---- */
+
+static cJSON *make_number(const qd_encoding_range *range, enum range_key key)
+{
+    return key == KEY_ZERO_POINT ? qd_json_int(range->zero_point) : qd_json_double(get_number(range, key));
+}
+
+static bool put(cJSON *object, const char *key, cJSON *value)
+{
+    if (object && value && cJSON_AddItemToObject(object, key, value))
+        return true;
+    cJSON_Delete(value);
+    return false;
+}
+
+static cJSON *make_numbers(const qd_encoding *encoding, enum range_key key)
+{
+    if (!encoding->per_channel)
+        return make_number(&encoding->ranges[0], key);
+    cJSON *array = cJSON_CreateArray();
+    for (int64_t i = 0; array && i < encoding->range_count; i++) {
+        cJSON *item = make_number(&encoding->ranges[i], key);
+        if (item && cJSON_AddItemToArray(array, item))
+            continue;
+        cJSON_Delete(item);
+        cJSON_Delete(array);
+        return NULL;
+    }
+    return array;
+}
+
+static bool put_list(cJSON *root, const char *key, const qd_encoding_list *list)
+{
+    cJSON *object = cJSON_AddObjectToObject(root, key);
+    bool ok = object != NULL;
+    for (int i = 0; ok && i < list->count; i++) {
+        const qd_encoding *encoding = &list->items[i];
+        cJSON *entry = cJSON_AddObjectToObject(object, encoding->name);
+        ok = put(entry, "bits", qd_json_int(encoding->bits)) &&
+             put(entry, "symmetric", cJSON_CreateBool(encoding->symmetric)) &&
+             put(entry, "signed", cJSON_CreateBool(encoding->is_signed)) &&
+             put(entry, "calibrator", cJSON_CreateString(encoding->calibrator));
+        for (int k = 0; ok && k < RANGE_KEY_COUNT; k++)
+            ok = put(entry, range_keys[k], make_numbers(encoding, (enum range_key)k));
+    }
+    return ok;
+}
+
+enum qd_status qd_encodings_write(qd_context *ctx, const char *path, const qd_encodings *encodings)
+{
+    cJSON *root = cJSON_CreateObject();
+    const bool ok =
+        put(root, VERSION_KEY, qd_json_int(VERSION)) && put(root, "model", cJSON_CreateString(encodings->model)) &&
+        put_list(root, "activations", &encodings->activations) && put_list(root, "weights", &encodings->weights);
+    enum qd_status status =
+        ok ? qd_json_write(ctx, path, root) : qd_fail(ctx, QD_ERR_MEMORY, "writing '%s': memory is short", path);
+    cJSON_Delete(root);
+    return status;
+}
+
+/* ---- reading ---- */
+
+typedef struct reader {
+    qd_context *ctx;
+    const char *path;
+    const char *tensor; /* under way */
+} reader;
+
+static enum qd_status refuse(const reader *r, const char *key, const char *expected)
+{
+    return qd_fail(r->ctx, QD_ERR_INPUT, "encodings '%s': tensor '%.160s', key '%s': expected %s", r->path, r->tensor,
+                   key, expected);
+}
+
+static enum qd_status read_text(const reader *r, const cJSON *item, const char *key, char *out, size_t size)
+{
+    if (!cJSON_IsString(item) || item->valuestring[0] == '\0' || strlen(item->valuestring) >= size)
+        return qd_fail(r->ctx, QD_ERR_INPUT, "encodings '%s': key '%s': expected a text of 1 to %zu bytes", r->path,
+                       key, size - 1);
+    memcpy(out, item->valuestring, strlen(item->valuestring) + 1);
+    return QD_OK;
+}
+
+static enum qd_status read_bool(const reader *r, const cJSON *entry, const char *key, bool *out)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(entry, key);
+    if (!cJSON_IsBool(item))
+        return refuse(r, key, "true or false");
+    *out = cJSON_IsTrue(item);
+    return QD_OK;
+}
+
+static enum qd_status read_number(const reader *r, const qd_encoding *encoding, const cJSON *item, enum range_key key,
+                                  qd_encoding_range *out)
+{
+    const int64_t codes = (int64_t)1 << encoding->bits;
+    const double low = encoding->is_signed ? (double)(-codes / 2) : 0.0, high = low + (double)codes - 1.0;
+    if (!cJSON_IsNumber(item) || !isfinite(item->valuedouble))
+        return refuse(r, range_keys[key], "a finite number");
+    const double value = item->valuedouble;
+    if (key == KEY_SCALE && !(value > 0.0))
+        return refuse(r, range_keys[key], "a number above 0");
+    if (key == KEY_ZERO_POINT && (floor(value) != value || value < low || value > high))
+        return refuse(r, range_keys[key], "a whole number among the codes of its bits");
+    set_number(out, key, value);
+    return QD_OK;
+}
+
+static enum qd_status read_numbers(const reader *r, const cJSON *entry, enum range_key key, qd_encoding *out)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(entry, range_keys[key]);
+    if (!out->per_channel)
+        return read_number(r, out, item, key, &out->ranges[0]);
+    if (!cJSON_IsArray(item) || cJSON_GetArraySize(item) != out->range_count)
+        return refuse(r, range_keys[key], "a list as long as that of 'min'");
+    int64_t i = 0;
+    const cJSON *number;
+    cJSON_ArrayForEach(number, item) QD_TRY(read_number(r, out, number, key, &out->ranges[i++]));
+    return QD_OK;
+}
+
+static enum qd_status read_encoding(reader *r, const cJSON *entry, qd_encoding *out)
+{
+    r->tensor = entry->string;
+    if (strlen(entry->string) >= sizeof out->name)
+        return refuse(r, "name", "a shorter name");
+    memcpy(out->name, entry->string, strlen(entry->string) + 1);
+    if (!cJSON_IsObject(entry) || cJSON_GetArraySize(entry) != 4 + RANGE_KEY_COUNT)
+        return refuse(r, "bits", "an object of bits, symmetric, signed, calibrator, min, max, scale and zero_point");
+    const cJSON *bits = cJSON_GetObjectItemCaseSensitive(entry, "bits");
+    if (!cJSON_IsNumber(bits) || !(bits->valuedouble >= MIN_BITS && bits->valuedouble <= MAX_BITS) ||
+        floor(bits->valuedouble) != bits->valuedouble)
+        return refuse(r, "bits", "a whole number from 2 to 16");
+    out->bits = (int)bits->valuedouble;
+    QD_TRY(read_bool(r, entry, "symmetric", &out->symmetric));
+    QD_TRY(read_bool(r, entry, "signed", &out->is_signed));
+    QD_TRY(read_text(r, cJSON_GetObjectItemCaseSensitive(entry, "calibrator"), "calibrator", out->calibrator,
+                     sizeof out->calibrator));
+    const cJSON *min = cJSON_GetObjectItemCaseSensitive(entry, range_keys[KEY_MIN]);
+    out->per_channel = cJSON_IsArray(min);
+    const int64_t count = out->per_channel ? cJSON_GetArraySize(min) : 1;
+    if (count == 0)
+        return refuse(r, range_keys[KEY_MIN], "a number, or one a channel");
+    QD_TRY(qd_encoding_allocate(r->ctx, count, out));
+    for (int k = 0; k < RANGE_KEY_COUNT; k++)
+        QD_TRY(read_numbers(r, entry, (enum range_key)k, out));
+    for (int64_t i = 0; i < count; i++)
+        if (out->ranges[i].min > out->ranges[i].max)
+            return refuse(r, range_keys[KEY_MAX], "a number that is not below 'min'");
+    return QD_OK;
+}
+
+static enum qd_status read_list(reader *r, const cJSON *root, const char *key, qd_encoding_list *out)
+{
+    const cJSON *object = cJSON_GetObjectItemCaseSensitive(root, key), *entry;
+    int i = 0;
+    if (!cJSON_IsObject(object))
+        return qd_fail(r->ctx, QD_ERR_INPUT, "encodings '%s': expected an object '%s'", r->path, key);
+    QD_TRY(qd_encodings_allocate(r->ctx, cJSON_GetArraySize(object), out));
+    cJSON_ArrayForEach(entry, object) QD_TRY(read_encoding(r, entry, &out->items[i++]));
+    return QD_OK;
+}
+
+enum qd_status qd_encodings_read(qd_context *ctx, const char *path, qd_encodings *out)
+{
+    cJSON *root = NULL;
+    qd_encodings read = {0};
+    reader r = {.ctx = ctx, .path = path};
+    enum qd_status status = QD_OK;
+    QD_TRY(qd_json_read(ctx, path, MAX_FILE_BYTES, true, &root));
+    const cJSON *version = cJSON_GetObjectItemCaseSensitive(root, VERSION_KEY);
+    if (!cJSON_IsNumber(version) || version->valuedouble != VERSION || cJSON_GetArraySize(root) != 4) {
+        status = qd_fail(ctx, QD_ERR_INPUT,
+                         "encodings '%s': expected an object of '" VERSION_KEY
+                         "' (%d), 'model', 'activations' and 'weights'; make one with quantdrift export",
+                         path, VERSION);
+        goto fail;
+    }
+    QD_TRY_GOTO(
+        read_text(&r, cJSON_GetObjectItemCaseSensitive(root, "model"), "model", read.model, sizeof read.model));
+    QD_TRY_GOTO(read_list(&r, root, "activations", &read.activations));
+    QD_TRY_GOTO(read_list(&r, root, "weights", &read.weights));
+    *out = read;
+    read = (qd_encodings){0};
+fail:
+    qd_encodings_free(&read);
+    cJSON_Delete(root);
+    return status;
+}
