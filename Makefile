@@ -166,6 +166,11 @@ $(BUILD)/bench_%: $(BUILD)/tests/bench/bench_%.o $(BUILD)/libquantdrift.a
 	$(if $(V),,@echo "  LINK $@")
 	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
 
+# Programs that scripts/ compare with other runtimes.
+$(BUILD)/%: $(BUILD)/tests/compare/%.o $(BUILD)/libquantdrift.a
+	$(if $(V),,@echo "  LINK $@")
+	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
+
 .SECONDARY:
 -include $(LIB_OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(SUPPORT_OBJECTS:.o=.d) \
          $(foreach s,$(TEST_SUITES) bench,$(patsubst %.c,$(BUILD)/%.d,$(wildcard tests/$(s)/*.c)))
