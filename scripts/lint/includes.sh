@@ -29,6 +29,7 @@ owner() {
     status.h | context.h | build_info.h) echo base ;;
     random.h | tensor.h | dataset.h | experiment.h) echo "${1%.h}" ;;
     network.h | benchmark.h | init_study.h | batches.h) echo experiment ;;
+    inspect.h) echo exchange ;;
     *) echo "unknown" ;;
     esac
 }

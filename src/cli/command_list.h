@@ -14,6 +14,7 @@
     X(init_study, "activation statistics of freshly initialised blocks of both networks")                            \
     X(batch, "the training batches that a run sees, as a file and as a picture")                                     \
     X(import, "make a checkpoint of weights that PyTorch saved")                                                     \
-    X(export, "write a checkpoint for PyTorch, ONNX runtimes, or as a table of scales")
+    X(export, "write a checkpoint for PyTorch, ONNX runtimes, or as a table of scales")                              \
+    X(inspect, "tensors of an ONNX, safetensors or .pth file; scales of quantized models")
 
 #endif

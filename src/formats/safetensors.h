@@ -32,5 +32,8 @@ const qd_tensor *qd_safetensors_find(const qd_safetensors *file, const char *nam
 const char *qd_safetensors_stored_type(const qd_safetensors *file, int index);
 /* Metadata value, NULL when missing. */
 const char *qd_safetensors_metadata(const qd_safetensors *file, const char *key);
+/* All of it, in the file's order: how many entries there are, and entries[count]. */
+int qd_safetensors_metadata_count(const qd_safetensors *file);
+void qd_safetensors_metadata_entries(const qd_safetensors *file, qd_metadata_entry *entries);
 
 #endif

@@ -396,8 +396,23 @@ const char *qd_safetensors_stored_type(const qd_safetensors *file, int index)
     return file->stored[index]->type;
 }
 
+static const cJSON *metadata_of(const qd_safetensors *file)
+{
+    return cJSON_GetObjectItemCaseSensitive(file->header, QD_SAFETENSORS_METADATA);
+}
+
 const char *qd_safetensors_metadata(const qd_safetensors *file, const char *key)
 {
-    const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(file->header, QD_SAFETENSORS_METADATA);
-    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(metadata, key));
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(metadata_of(file), key));
+}
+
+int qd_safetensors_metadata_count(const qd_safetensors *file)
+{
+    return cJSON_GetArraySize(metadata_of(file));
+}
+
+void qd_safetensors_metadata_entries(const qd_safetensors *file, qd_metadata_entry *entries)
+{
+    const cJSON *entry;
+    cJSON_ArrayForEach(entry, metadata_of(file)) *entries++ = (qd_metadata_entry){entry->string, entry->valuestring};
 }
