@@ -39,7 +39,8 @@ enum qd_export_format {
     QD_EXPORT_PTH,         /* the state_dict, for torch.load */
     QD_EXPORT_ONNX,        /* float32, BatchNorm folded into its convolution */
     QD_EXPORT_ONNX_QDQ, /* the same with QuantizeLinear and DequantizeLinear: our scales, zero points, int8 weights */
-    QD_EXPORT_ENCODINGS /* range, scale and zero point of every quantized tensor as JSON */
+    QD_EXPORT_ENCODINGS, /* range, scale and zero point of every quantized tensor as JSON */
+    QD_EXPORT_FORMAT_COUNT
 };
 
 /* "safetensors", "pth", "onnx", "onnx-qdq", "encodings"; NULL beyond the last one. */

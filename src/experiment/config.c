@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/sha256.h"
 #include <math.h>
+#include <quantdrift/network.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,6 +87,13 @@ static void describe_expected(const qd_config_key *key, char *text, size_t size)
             used += (size_t)snprintf(text + used, size - used, " \"%s\"", (*model)->name);
         break;
     }
+    case QD_KEY_FORMATS: {
+        size_t used = (size_t)snprintf(text, size, "a list of different names out of");
+        for (int i = 0; i < QD_EXPORT_FORMAT_COUNT && used < size; i++)
+            used += (size_t)snprintf(text + used, size - used, " \"%s\"",
+                                     qd_export_format_name((enum qd_export_format)i));
+        break;
+    }
     }
 }
 
@@ -136,6 +144,23 @@ static bool set_models(qd_config *config, const cJSON *value)
     if (next.model_count == 0)
         return false;
     *config = next;
+    return true;
+}
+
+static bool set_formats(qd_config *config, const cJSON *value)
+{
+    unsigned formats = 0;
+    const cJSON *name;
+    if (!cJSON_IsArray(value))
+        return false;
+    cJSON_ArrayForEach(name, value)
+    {
+        enum qd_export_format format;
+        if (!cJSON_IsString(name) || !qd_export_format_parse(name->valuestring, &format) || formats & 1u << format)
+            return false;
+        formats |= 1u << format;
+    }
+    config->export_formats = formats;
     return true;
 }
 
@@ -191,6 +216,8 @@ static enum qd_status set_key(qd_context *ctx, qd_config *config, const char *so
         return fail_value(ctx, source, key, value);
     case QD_KEY_MODELS:
         return set_models(config, value) ? QD_OK : fail_value(ctx, source, key, value);
+    case QD_KEY_FORMATS:
+        return set_formats(config, value) ? QD_OK : fail_value(ctx, source, key, value);
     }
     return qd_fail(ctx, QD_ERR_INTERNAL, "configuration key '%s' has no kind", key->name);
 }
@@ -295,6 +322,14 @@ cJSON *qd_config_key_json(const qd_config *config, const qd_config_key *key)
         for (int i = 0; i < config->model_count; i++)
             names[i] = config->models[i]->name;
         return cJSON_CreateStringArray(names, config->model_count);
+    }
+    case QD_KEY_FORMATS: {
+        const char *names[QD_EXPORT_FORMAT_COUNT];
+        int count = 0;
+        for (int i = 0; i < QD_EXPORT_FORMAT_COUNT; i++)
+            if (config->export_formats & 1u << i)
+                names[count++] = qd_export_format_name((enum qd_export_format)i);
+        return cJSON_CreateStringArray(names, count);
     }
     }
     return NULL;

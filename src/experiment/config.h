@@ -44,7 +44,9 @@ typedef struct qd_config {
     int64_t threads;        /* 0: as the context has them */
     int64_t loader_threads; /* 0: as many as compute threads */
     bool cache_images;
-    int on_bad_image; /* enum qd_on_bad_image */
+    int on_bad_image;        /* enum qd_on_bad_image */
+    unsigned export_formats; /* bit i: enum qd_export_format i */
+    bool tensorboard;
     qd_quantization_config quantization;
 } qd_config;
 
@@ -60,14 +62,15 @@ enum qd_key_kind {
     QD_KEY_INT_OR_NULL,
     QD_KEY_DOUBLE,
     QD_KEY_CHOICE, /* an int that indexes `choices` */
-    QD_KEY_MODELS
+    QD_KEY_MODELS,
+    QD_KEY_FORMATS
 };
 
 /* One key. Nested keys have a dot in their name. */
 typedef struct qd_config_key {
     const char *name;
     enum qd_key_kind kind;
-    size_t offset; /* into qd_config; unused by QD_KEY_MODELS */
+    size_t offset; /* into qd_config; unused by the lists */
     double min, max;
     const char *const *choices; /* NULL-terminated */
     bool decides_numbers;       /* part of the hash: results differ when it does */

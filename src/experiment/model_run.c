@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "experiment/run.h"
+#include "formats/event_file.h"
 #include "train/optimizer.h"
 #include <math.h>
 #include <stdlib.h>
@@ -101,6 +102,7 @@ static void tear_down(qd_model_run *m)
     qd_state_destroy(m->state);
     qd_graph_destroy(m->graph);
     qd_results_free(&m->results);
+    qd_event_file_close(m->events);
     free(m->results_path);
     free(m->last_path);
 }
@@ -144,7 +146,8 @@ static enum qd_status write_logged_checkpoint(const qd_model_run *m)
 static enum qd_status finish_epoch(qd_model_run *m)
 {
     const qd_run *run = m->run;
-    if (is_logged_epoch(m, m->epoch)) {
+    const bool logged = is_logged_epoch(m, m->epoch);
+    if (logged) {
         QD_TRY(qd_log_epoch(m));
         QD_TRY(write_logged_checkpoint(m));
     }
@@ -154,6 +157,8 @@ static enum qd_status finish_epoch(qd_model_run *m)
                                         .validation = run->validation,
                                         .mixed_batch_images = run->mixed.count};
     QD_TRY(qd_results_write(run->ctx, m->results_path, &m->results, &sources));
+    QD_TRY(qd_metrics_write(run->ctx, run->config, run->metrics, &m->results));
+    QD_TRY(qd_tracking_add(m->events, run->config, &m->results, logged ? m->state : NULL));
     return write_checkpoint(m, m->last_path);
 }
 
@@ -295,9 +300,13 @@ enum qd_status qd_model_run_execute(qd_run *run, int model_index)
         }
         qd_log(run->ctx, QD_LOG_INFO, "%s: complete, not trained again", m.model->display_name);
         run->rng = point.info.rng;
+        QD_TRY_GOTO(qd_results_read(run->ctx, m.results_path, m.model, &m.results));
+        QD_TRY_GOTO(qd_metrics_add(run->ctx, run->config, &run->metrics, &m.results));
+        QD_TRY_GOTO(qd_metrics_write(run->ctx, run->config, run->metrics, NULL));
         goto fail;
     }
     QD_TRY_GOTO(set_up(&m));
+    QD_TRY_GOTO(qd_tracking_open(run->ctx, run->config, m.model, point.found ? point.info.epoch + 1 : 0, &m.events));
     m.results.timing.threads = qd_context_threads(run->ctx);
     m.results.timing.loader_threads = run->loader_threads;
     if (point.found) {
@@ -310,6 +319,7 @@ enum qd_status qd_model_run_execute(qd_run *run, int model_index)
     while (!qd_run_is_complete(run->config, m.epoch, m.steps))
         QD_TRY_GOTO(train_epoch(&m));
     run->rng = m.rng;
+    QD_TRY_GOTO(qd_metrics_add(run->ctx, run->config, &run->metrics, &m.results));
 fail:
     qd_checkpoint_info_free(&point.info);
     tear_down(&m);

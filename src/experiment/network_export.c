@@ -7,12 +7,11 @@
 #include "experiment/network_impl.h"
 #include <string.h>
 
-static const char *const format_names[] = {[QD_EXPORT_SAFETENSORS] = "safetensors",
-                                           [QD_EXPORT_PTH] = "pth",
-                                           [QD_EXPORT_ONNX] = "onnx",
-                                           [QD_EXPORT_ONNX_QDQ] = "onnx-qdq",
-                                           [QD_EXPORT_ENCODINGS] = "encodings"};
-enum { FORMAT_COUNT = sizeof format_names / sizeof format_names[0] };
+static const char *const format_names[QD_EXPORT_FORMAT_COUNT] = {[QD_EXPORT_SAFETENSORS] = "safetensors",
+                                                                 [QD_EXPORT_PTH] = "pth",
+                                                                 [QD_EXPORT_ONNX] = "onnx",
+                                                                 [QD_EXPORT_ONNX_QDQ] = "onnx-qdq",
+                                                                 [QD_EXPORT_ENCODINGS] = "encodings"};
 
 /* As many images as a run calibrates with, and as many at a time. */
 #define DEFAULT_CALIBRATION_IMAGES 1000
@@ -20,12 +19,12 @@ enum { FORMAT_COUNT = sizeof format_names / sizeof format_names[0] };
 
 const char *qd_export_format_name(enum qd_export_format format)
 {
-    return (int)format < FORMAT_COUNT ? format_names[format] : NULL;
+    return format < QD_EXPORT_FORMAT_COUNT ? format_names[format] : NULL;
 }
 
 bool qd_export_format_parse(const char *name, enum qd_export_format *out)
 {
-    for (int i = 0; i < FORMAT_COUNT; i++) {
+    for (int i = 0; i < QD_EXPORT_FORMAT_COUNT; i++) {
         if (strcmp(format_names[i], name) != 0)
             continue;
         *out = (enum qd_export_format)i;
@@ -85,6 +84,8 @@ enum qd_status qd_network_export(qd_network *network, const qd_export_options *o
     case QD_EXPORT_ONNX_QDQ:
     case QD_EXPORT_ENCODINGS:
         return export_quantized(network, options, path);
+    case QD_EXPORT_FORMAT_COUNT:
+        break;
     }
     return qd_fail(network->ctx, QD_ERR_USAGE, "export: unknown format %d", (int)options->format);
 }

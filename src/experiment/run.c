@@ -104,6 +104,7 @@ static void close_run(qd_run *run)
     free(run->fixed.images);
     free(run->mixed.images);
     free(run->checkpoint_folder);
+    free(run->metrics);
 }
 
 enum qd_status qd_experiment_run(qd_experiment *experiment, const qd_run_options *options)
@@ -128,8 +129,10 @@ enum qd_status qd_experiment_run(qd_experiment *experiment, const qd_run_options
     QD_TRY_GOTO(load_log_batches(&run));
 
     qd_run_seed(config, &run.rng);
-    for (int i = 0; i < config->model_count; i++)
+    for (int i = 0; i < config->model_count; i++) {
         QD_TRY_GOTO(qd_model_run_execute(&run, i));
+        QD_TRY_GOTO(qd_run_export(&run, config->models[i]));
+    }
 fail:
     close_run(&run);
     return status;

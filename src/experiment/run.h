@@ -4,9 +4,11 @@
 
 #include "experiment/config.h"
 #include "experiment/results.h"
+#include "experiment/tracking.h"
 #include "graph/plan.h"
 #include "train/checkpoint.h"
 #include "train/trainer.h"
+#include <quantdrift/network.h>
 
 typedef struct qd_step_log qd_step_log;
 
@@ -29,6 +31,7 @@ typedef struct qd_run {
     qd_image_batch fixed;  /* the first validation batch */
     qd_image_batch mixed;  /* as many images, class-balanced */
     qd_rng rng;            /* the generator as the last model left it */
+    char *metrics;         /* rows of complete models in metrics.csv, owned; NULL: none */
 } qd_run;
 
 /* Mean times so far, for the time that is left. */
@@ -50,9 +53,10 @@ typedef struct qd_model_run {
     qd_plan *inference;
     qd_loader *train_loader, *val_loader;
     qd_results results;
-    qd_totals validation; /* of the epoch just validated */
-    int64_t epoch, steps; /* completed */
-    qd_rng rng;           /* consumed */
+    qd_event_file *events; /* NULL: none wanted */
+    qd_totals validation;  /* of the epoch just validated */
+    int64_t epoch, steps;  /* completed */
+    qd_rng rng;            /* consumed */
     qd_pace pace;
     /* of the phase under way */
     const char *phase;
@@ -120,6 +124,15 @@ enum qd_status qd_resume_find(qd_run *run, int model_index, const char *config_h
 
 /* Path of a checkpoint: "last" or "epoch_5"; NULL when memory is short; freed with free(). */
 char *qd_checkpoint_path(const qd_run *run, const qd_model_info *model, const char *which);
+
+/* ---- run_export.c ---- */
+
+/* Writes a complete model in the formats of the configuration, from its last checkpoint. Errors: as
+ * qd_network_export(). */
+enum qd_status qd_run_export(qd_run *run, const qd_model_info *model);
+
+/* "<out>/<model>_<dataset>.pth"; NULL when memory is short; freed with free(). */
+char *qd_export_path(const qd_config *config, const qd_model_info *model, enum qd_export_format format);
 
 /* ---- memory.c ---- */
 
