@@ -55,12 +55,12 @@ SUPPORT_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/support/*
 TEST_CFLAGS := -Itests $(if $(filter aarch64%,$(shell $(CC) -dumpmachine)),-fno-tree-vectorize)
 TEST_LIBS := $(if $(EMULATOR),,-lcriterion)
 # One Criterion program a folder of tests; `SUITE="unit kernels"` chooses.
-TEST_SUITES := unit kernels gradcheck parity property faults cli
+TEST_SUITES := unit kernels gradcheck parity property faults fuzz cli
 SUITE ?= $(TEST_SUITES)
 TEST_PROGRAMS := $(foreach s,$(SUITE),$(if $(wildcard tests/$(s)/*.c),$(BUILD)/test_$(s)))
 BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(BUILD)/%,$(sort $(wildcard tests/bench/*.c)))
 
-.PHONY: all help run test tests test-isa check setup lint format bench install sanitize aarch64 clean FORCE
+.PHONY: all help run test tests test-isa check setup lint format bench install sanitize aarch64 fuzz fuzzers clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/libquantdrift.a $(if $(CLI_SOURCES),$(BUILD)/quantdrift) ## build the library and the program
@@ -114,6 +114,22 @@ aarch64: ## cross-build for aarch64 and run a subset of the tests under qemu-use
 	@scripts/setup.sh build aarch64
 	@$(MAKE) --no-print-directory check CC=aarch64-linux-gnu-gcc EMULATOR=qemu-aarch64-static \
 	    SUITE="kernels unit"
+
+# Needs clang. Inputs that reach new code are kept in build/fuzz/; a finding is left in the current folder.
+FUZZ_TARGETS := pth pickle safetensors onnx encodings
+FUZZ_SECONDS ?= 60
+fuzz: ## fuzz every reader of foreign files; FUZZ_SECONDS=3600 FUZZ_TARGETS="pth onnx" chooses
+	@$(MAKE) --no-print-directory fuzzers CC=clang SANITIZE=address,undefined,fuzzer-no-link CFLAGS='-O1 -g'
+	@set -e; for target in $(FUZZ_TARGETS); do \
+	    mkdir -p "build/fuzz/$$target"; echo "== fuzz $$target, $(FUZZ_SECONDS) s"; \
+	    build/clang-address-undefined-fuzzer-no-link*/"fuzz_$$target" -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+	        -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 "build/fuzz/$$target" "tests/fuzz/corpus/$$target"; done
+
+fuzzers: $(FUZZ_TARGETS:%=$(BUILD)/fuzz_%)
+
+$(FUZZ_TARGETS:%=$(BUILD)/fuzz_%): $(BUILD)/fuzz_%: tests/fuzz/driver/libfuzzer.c tests/fuzz/fuzz_targets.c $(BUILD)/libquantdrift.a
+	$(if $(V),,@echo "  LINK $@")
+	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -Itests -fsanitize=fuzzer -DFUZZ_TARGET=fuzz_$* -o $@ $^ $(QD_LIBS)
 
 clean: ## remove everything that was built
 	rm -rf build
