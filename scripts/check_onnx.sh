@@ -1,0 +1,56 @@
+#!/bin/bash
+# Our networks beside ONNX Runtime on the ONNX models exported from them: float logits to 1e-4, INT8 predictions and
+# logits as docs/quantization.md section 7 says; and onnx.checker over every file.
+# Usage: scripts/check_onnx.sh [CHECKPOINT DATA [IMAGES [CALIBRATION_IMAGES]]]
+# Without arguments: the checkpoints of `make run` on the embedded data set. Exit code 77 and a line where ONNX Runtime
+# cannot be had.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+skip() {
+    echo "check_onnx: skipped, $*"
+    exit 77
+}
+
+checkpoints=(results/demo/checkpoints/resnet18_last.safetensors results/demo/checkpoints/efficientnet_b0_last.safetensors)
+data=data/synth
+if [ $# -ge 2 ]; then
+    checkpoints=("$1")
+    data=$2
+elif [ $# -ne 0 ]; then
+    echo "usage: scripts/check_onnx.sh [CHECKPOINT DATA [IMAGES [CALIBRATION_IMAGES]]]" >&2
+    exit 2
+fi
+images=${3:-500} calibration=${4:-1000}
+for checkpoint in "${checkpoints[@]}"; do
+    [ -e "$checkpoint" ] || skip "there is no $checkpoint; 'make run' makes it"
+done
+
+for tool in node npm; do
+    command -v $tool > /dev/null || skip "there is no $tool"
+done
+modules=build/onnxruntime
+if [ ! -d "$modules/node_modules/onnxruntime-node" ]; then
+    mkdir -p "$modules"
+    # --ignore-scripts: its install script would fetch GPU libraries; the CPU's are in the package.
+    (cd "$modules" && npm install --ignore-scripts --no-save --no-audit --no-fund onnxruntime-node) \
+        > "$modules/npm.log" 2>&1 || skip "npm cannot install onnxruntime-node (see $modules/npm.log)"
+fi
+
+make --no-print-directory build/gcc/onnx_reference CC=gcc
+status=0
+for checkpoint in "${checkpoints[@]}"; do
+    for scheme in s8 u8; do
+        work=build/check_onnx/$(basename "$checkpoint" .safetensors)_$scheme
+        mkdir -p "$work"
+        echo "check_onnx: $checkpoint, $scheme, $images images"
+        build/gcc/onnx_reference "$checkpoint" "$data" "$work" "$images" "$calibration" "$scheme"
+        node scripts/compare_onnx.mjs "$PWD/$modules" "$work" | tee "$work/report.json" || status=1
+        if /usr/bin/python3 -c 'import onnx' 2> /dev/null; then
+            /usr/bin/python3 scripts/check_onnx_model.py "$work"/{float,layers,qdq}.onnx || status=1
+        else
+            echo "check_onnx: there is no python3-onnx, onnx.checker was not run"
+        fi
+    done
+done
+exit $status
