@@ -60,6 +60,12 @@ static const struct {
     {"build/gcc/quantdrift batch --data data/synth --model resnet18 --batch 16 --size 64 -o batch.safetensors --png "
      "batch.png",
      NULL},
+    {"build/gcc/quantdrift export results/demo/checkpoints/resnet18_last.safetensors --format pth -o resnet18.pth",
+     NULL},
+    {"build/gcc/quantdrift import resnet18.pth --model resnet18 --image-size 64 -o resnet18.safetensors", NULL},
+    {"build/gcc/quantdrift export resnet18.safetensors --format onnx-qdq --data data/synth -o resnet18_qdq.onnx",
+     NULL},
+    {"build/gcc/quantdrift inspect resnet18_qdq.onnx --json resnet18_scales.json", NULL},
     {"scripts/get_imagewoof.sh", "the download tests"},
     {"build/gcc/quantdrift run experiments/imagewoof_divergence.json --data data/imagewoof2-320", "takes hours"},
 };
