@@ -122,13 +122,7 @@ fail:
 void qd_inspection_free(qd_inspection *inspection)
 {
     inspected_file *file = inspection->file;
-    for (int i = 0; i < inspection->quantizer_count; i++) {
-        free(inspection->quantizers[i].scale);
-        free(inspection->quantizers[i].zero_point);
-    }
-    free(inspection->facts);
-    free(inspection->tensors);
-    free(inspection->quantizers);
+    qd_inspection_free_lists(inspection);
     if (file) {
         qd_weights_close(&file->weights);
         qd_onnx_free(file->model);

@@ -386,3 +386,14 @@ fail:
     free((void *)in.quantized);
     return status;
 }
+
+void qd_inspection_free_lists(qd_inspection *inspection)
+{
+    for (int i = 0; i < inspection->quantizer_count; i++) {
+        free(inspection->quantizers[i].scale);
+        free(inspection->quantizers[i].zero_point);
+    }
+    free(inspection->facts);
+    free(inspection->tensors);
+    free(inspection->quantizers);
+}

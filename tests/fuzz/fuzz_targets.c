@@ -78,7 +78,7 @@ enum qd_status fuzz_onnx(qd_context *ctx, const uint8_t *data, size_t size)
     enum qd_status status = qd_onnx_read(ctx, file.path, &model);
     if (status == QD_OK)
         status = qd_inspect_onnx(ctx, file.path, model, &inspection);
-    qd_inspection_free(&inspection);
+    qd_inspection_free_lists(&inspection);
     qd_onnx_free(model);
     close(file.descriptor);
     return status;
