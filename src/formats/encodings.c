@@ -53,14 +53,22 @@ void qd_encodings_free(qd_encodings *encodings)
 
 /* ---- the keys of a range ---- */
 
-enum range_key { KEY_MIN, KEY_MAX, KEY_SCALE, KEY_ZERO_POINT, RANGE_KEY_COUNT };
+enum range_key { KEY_MIN, KEY_MAX, KEY_SCALE, KEY_ZERO_POINT };
+#define RANGE_KEY_COUNT (KEY_ZERO_POINT + 1)
 
-static const char *const range_keys[] = {"min", "max", "scale", "zero_point"};
-
-static double get_number(const qd_encoding_range *range, enum range_key key)
+static const char *key_name(enum range_key key)
 {
-    const double values[] = {range->min, range->max, range->scale, (double)range->zero_point};
-    return values[key];
+    switch (key) {
+    case KEY_MIN:
+        return "min";
+    case KEY_MAX:
+        return "max";
+    case KEY_SCALE:
+        return "scale";
+    case KEY_ZERO_POINT:
+        return "zero_point";
+    }
+    return "";
 }
 
 static void set_number(qd_encoding_range *range, enum range_key key, double value)
@@ -78,8 +86,6 @@ static void set_number(qd_encoding_range *range, enum range_key key, double valu
     case KEY_ZERO_POINT:
         range->zero_point = (int64_t)value;
         break;
-    case RANGE_KEY_COUNT:
-        break;
     }
 }
 
@@ -87,7 +93,17 @@ static void set_number(qd_encoding_range *range, enum range_key key, double valu
 
 static cJSON *make_number(const qd_encoding_range *range, enum range_key key)
 {
-    return key == KEY_ZERO_POINT ? qd_json_int(range->zero_point) : qd_json_double(get_number(range, key));
+    switch (key) {
+    case KEY_MIN:
+        return qd_json_double(range->min);
+    case KEY_MAX:
+        return qd_json_double(range->max);
+    case KEY_SCALE:
+        return qd_json_double(range->scale);
+    case KEY_ZERO_POINT:
+        return qd_json_int(range->zero_point);
+    }
+    return NULL;
 }
 
 static bool put(cJSON *object, const char *key, cJSON *value)
@@ -126,7 +142,7 @@ static bool put_list(cJSON *root, const char *key, const qd_encoding_list *list)
              put(entry, "signed", cJSON_CreateBool(encoding->is_signed)) &&
              put(entry, "calibrator", cJSON_CreateString(encoding->calibrator));
         for (int k = 0; ok && k < RANGE_KEY_COUNT; k++)
-            ok = put(entry, range_keys[k], make_numbers(encoding, (enum range_key)k));
+            ok = put(entry, key_name((enum range_key)k), make_numbers(encoding, (enum range_key)k));
     }
     return ok;
 }
@@ -178,26 +194,26 @@ static enum qd_status read_bool(const reader *r, const cJSON *entry, const char 
 static enum qd_status read_number(const reader *r, const qd_encoding *encoding, const cJSON *item, enum range_key key,
                                   qd_encoding_range *out)
 {
-    const int64_t codes = (int64_t)1 << encoding->bits;
-    const double low = encoding->is_signed ? (double)(-codes / 2) : 0.0, high = low + (double)codes - 1.0;
+    const double codes = ldexp(1.0, encoding->bits);
+    const double low = encoding->is_signed ? -codes / 2.0 : 0.0, high = low + codes - 1.0;
     if (!cJSON_IsNumber(item) || !isfinite(item->valuedouble))
-        return refuse(r, range_keys[key], "a finite number");
+        return refuse(r, key_name(key), "a finite number");
     const double value = item->valuedouble;
     if (key == KEY_SCALE && !(value > 0.0))
-        return refuse(r, range_keys[key], "a number above 0");
+        return refuse(r, key_name(key), "a number above 0");
     if (key == KEY_ZERO_POINT && (floor(value) != value || value < low || value > high))
-        return refuse(r, range_keys[key], "a whole number among the codes of its bits");
+        return refuse(r, key_name(key), "a whole number among the codes of its bits");
     set_number(out, key, value);
     return QD_OK;
 }
 
 static enum qd_status read_numbers(const reader *r, const cJSON *entry, enum range_key key, qd_encoding *out)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(entry, range_keys[key]);
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(entry, key_name(key));
     if (!out->per_channel)
         return read_number(r, out, item, key, &out->ranges[0]);
     if (!cJSON_IsArray(item) || cJSON_GetArraySize(item) != out->range_count)
-        return refuse(r, range_keys[key], "a list as long as that of 'min'");
+        return refuse(r, key_name(key), "a list as long as that of 'min'");
     int64_t i = 0;
     const cJSON *number;
     cJSON_ArrayForEach(number, item) QD_TRY(read_number(r, out, number, key, &out->ranges[i++]));
@@ -221,17 +237,17 @@ static enum qd_status read_encoding(reader *r, const cJSON *entry, qd_encoding *
     QD_TRY(read_bool(r, entry, "signed", &out->is_signed));
     QD_TRY(read_text(r, cJSON_GetObjectItemCaseSensitive(entry, "calibrator"), "calibrator", out->calibrator,
                      sizeof out->calibrator));
-    const cJSON *min = cJSON_GetObjectItemCaseSensitive(entry, range_keys[KEY_MIN]);
+    const cJSON *min = cJSON_GetObjectItemCaseSensitive(entry, key_name(KEY_MIN));
     out->per_channel = cJSON_IsArray(min);
     const int64_t count = out->per_channel ? cJSON_GetArraySize(min) : 1;
     if (count == 0)
-        return refuse(r, range_keys[KEY_MIN], "a number, or one a channel");
+        return refuse(r, key_name(KEY_MIN), "a number, or one a channel");
     QD_TRY(qd_encoding_allocate(r->ctx, count, out));
     for (int k = 0; k < RANGE_KEY_COUNT; k++)
         QD_TRY(read_numbers(r, entry, (enum range_key)k, out));
     for (int64_t i = 0; i < count; i++)
         if (out->ranges[i].min > out->ranges[i].max)
-            return refuse(r, range_keys[KEY_MAX], "a number that is not below 'min'");
+            return refuse(r, key_name(KEY_MAX), "a number that is not below 'min'");
     return QD_OK;
 }
 

@@ -100,9 +100,10 @@ static enum qd_status fail_memory(const machine *m)
 
 /* ---- memory ---- */
 
+/* Room for `count` >= 1 items. */
 static enum qd_status list_reserve(const machine *m, list *l, size_t count)
 {
-    if (count <= l->room)
+    if (l->items && count <= l->room)
         return QD_OK;
     size_t room = 2 * l->room;
     if (room < count)
@@ -155,10 +156,11 @@ static bool owns_items(enum qd_pickle_kind kind)
 static enum qd_status move_items(machine *m, size_t count, qd_pickle_value *to)
 {
     list l = {to->items, to->count, to->room};
+    if (count == 0)
+        return QD_OK;
     QD_TRY(list_reserve(m, &l, l.count + count));
     m->stack.count -= count;
-    if (count > 0)
-        memcpy(l.items + l.count, m->stack.items + m->stack.count, count * sizeof(qd_pickle_value *));
+    memcpy(l.items + l.count, m->stack.items + m->stack.count, count * sizeof(qd_pickle_value *));
     to->items = l.items;
     to->count = l.count + count;
     to->room = l.room;

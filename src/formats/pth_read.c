@@ -128,12 +128,9 @@ static enum qd_status find_pickle(reader *r, int64_t *out)
         return qd_fail(r->ctx, QD_ERR_INPUT,
                        "reading '%s': expected an archive of torch.save, found no data.pkl in it", r->path);
     const char *name = qd_zip_name(r->zip, found);
-    const size_t length = strlen(name) - strlen(pickle_name);
-    char *folder = qd_calloc(length + 1, 1);
-    if (!folder)
+    r->folder = strndup(name, strlen(name) - strlen(pickle_name));
+    if (!r->folder)
         return fail_memory(r);
-    memcpy(folder, name, length);
-    r->folder = folder;
     *out = found;
     return QD_OK;
 }

@@ -335,7 +335,7 @@ enum qd_status qd_safetensors_open(qd_context *ctx, const char *path, qd_safeten
     QD_TRY_GOTO(check_metadata(&r, metadata));
     const size_t entries = (size_t)cJSON_GetArraySize(file->header);
     file->tensors = qd_calloc(entries, sizeof(*file->tensors));
-    file->stored = qd_calloc(entries, sizeof(*file->stored));
+    file->stored = qd_calloc(entries, sizeof(const stored_dtype *));
     r.ranges = qd_calloc(entries, sizeof(*r.ranges));
     if (!file->tensors || !file->stored || !r.ranges) {
         status = fail_memory(&r);
