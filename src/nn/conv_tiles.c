@@ -4,8 +4,8 @@
  * y[rows][oc]  = rows of x [rows][K] · w[K][oc] backward data     dx[rows][ic] = rows of dy [rows][K] · w[K][ic], a
  * product for each phase of the stride backward weights  dw[oc][K]    = Σ_rows dy[row][oc] · rows of x [row][K]
  */
+#include "nn/conv_pack.h"
 #include "nn/conv_passes.h"
-#include "nn/conv_window.h"
 
 #include "base/arena.h"
 
@@ -57,21 +57,6 @@ static int64_t chunk_rows(int64_t rows)
     return qd_min_i64(share, CHUNK_ROWS);
 }
 
-/* ---- workspace: parts behind each other ---- */
-
-/* Room for a part behind those before; returns where it begins, in bytes. */
-static size_t take(size_t *used_bytes, size_t bytes)
-{
-    const size_t at = *used_bytes;
-    *used_bytes += qd_align_bytes(bytes);
-    return at;
-}
-
-static void *part(const qd_layer_call *call, size_t at)
-{
-    return (unsigned char *)call->workspace + at;
-}
-
 /* Parts of the workspace: where each begins. */
 typedef struct layout {
     size_t packed, margins, zeros, sums, addresses, made;
@@ -87,56 +72,6 @@ static size_t address_bytes(int64_t taps, int64_t rows)
 static size_t made_bytes(const qd_layer_call *call, const qd_conv_shape *s, int64_t rows)
 {
     return call->deferred.present ? qd_align_bytes((size_t)(rows * s->ic) * sizeof(float)) : 0;
-}
-
-/* ---- packing ---- */
-
-/* [panel][K][width] from w[columns][K], K in the order of the kernel's taps. */
-static void pack_rows(const qd_layer_call *call, const float *w, int64_t columns, int64_t depth, float *out)
-{
-    enum { BLOCK = 16 }; /* a cache line of every column's run; the written block stays in first-level cache */
-    const qd_panels panels = call->k->panels;
-    const int64_t count = qd_panel_count(panels, columns), blocks = qd_piece_count(depth, BLOCK);
-
-#pragma omp parallel for schedule(static) num_threads(call->threads)
-    for (int64_t job = 0; job < count * blocks; job++) {
-        const qd_panel panel = qd_panel_at(panels, columns, job / blocks);
-        const qd_piece k = qd_piece_of(depth, BLOCK, job % blocks);
-        float *to = out + panel.first_width * depth + k.first * panel.width;
-        for (int64_t c = 0; c < panel.width; c++) {
-            const float *from = w + (panel.first_column + c) * depth + k.first;
-            for (int64_t i = 0; i < k.count; i++)
-                to[i * panel.width + c] = c < panel.columns ? from[i] : 0.0f;
-        }
-    }
-}
-
-/* [panel][tap][oc][width] over the input channels, from w[oc][kh][kw][ic], for the taps of one phase. */
-static void pack_phase(const qd_layer_call *call, const qd_conv_shape *s, const qd_conv_window *window,
-                       const float *w, float *out)
-{
-    const qd_panels panels = call->k->panels;
-    const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups, taps = qd_conv_window_taps(window);
-    const int64_t count = qd_panel_count(panels, ic);
-
-#pragma omp parallel for schedule(static) num_threads(call->threads)
-    for (int64_t job = 0; job < count * taps; job++) {
-        const qd_panel panel = qd_panel_at(panels, ic, job / taps);
-        const int64_t tap = job % taps;
-        const int64_t kh = window->kernel_y + tap / window->taps_w * window->kernel_step;
-        const int64_t kw = window->kernel_x + tap % window->taps_w * window->kernel_step;
-        float *to = out + panel.first_width * taps * oc + tap * oc * panel.width;
-        for (int64_t o = 0; o < oc; o++, to += panel.width) {
-            const float *from = w + ((o * s->kh + kh) * s->kw + kw) * ic + panel.first_column;
-            for (int64_t c = 0; c < panel.width; c++)
-                to[c] = c < panel.columns ? from[c] : 0.0f;
-        }
-    }
-}
-
-static size_t packed_bytes(const qd_layer_call *call, int64_t depth, int64_t columns)
-{
-    return (size_t)(depth * qd_panel_total_width(call->k->panels, columns)) * sizeof(float);
 }
 
 /* ---- input with margins ---- */
@@ -218,11 +153,11 @@ static layout forward_layout(const qd_layer_call *call, const qd_conv_shape *s)
     const bool few = has_few_channels(s);
     const int64_t ic = s->ic / s->groups, taps = few ? s->kh : s->kh * s->kw;
     layout l = {0};
-    l.packed = take(&l.bytes, packed_bytes(call, s->kh * s->kw * ic, s->oc / s->groups));
-    l.margins = take(&l.bytes, few ? margins_bytes(s) : 0);
-    l.zeros = take(&l.bytes, (size_t)ic * sizeof(float));
-    l.addresses = take(&l.bytes, (size_t)call->threads * address_bytes(taps, CHUNK_ROWS));
-    l.made = take(&l.bytes, (size_t)call->threads * made_bytes(call, s, CHUNK_ROWS));
+    l.packed = qd_take_bytes(&l.bytes, qd_conv_packed_bytes(call, s->kh * s->kw * ic, s->oc / s->groups));
+    l.margins = qd_take_bytes(&l.bytes, few ? margins_bytes(s) : 0);
+    l.zeros = qd_take_bytes(&l.bytes, (size_t)ic * sizeof(float));
+    l.addresses = qd_take_bytes(&l.bytes, (size_t)call->threads * address_bytes(taps, CHUNK_ROWS));
+    l.made = qd_take_bytes(&l.bytes, (size_t)call->threads * made_bytes(call, s, CHUNK_ROWS));
     return l;
 }
 
@@ -236,13 +171,14 @@ void qd_conv_tiles_forward(const qd_layer_call *call, const qd_conv_shape *s)
     const bool few = has_few_channels(s);
     const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups, columns = s->kh * s->kw * ic;
     const layout l = forward_layout(call, s);
-    float *packed = part(call, l.packed), *margins = part(call, l.margins), *zeros = part(call, l.zeros);
+    float *packed = qd_workspace_at(call, l.packed), *margins = qd_workspace_at(call, l.margins),
+          *zeros = qd_workspace_at(call, l.zeros);
     memset(zeros, 0, (size_t)ic * sizeof *zeros);
     if (few)
         copy_with_margins(call, s, margins);
 
     for (int64_t group = 0; group < s->groups; group++) {
-        pack_rows(call, (const float *)call->param[0] + group * oc * columns, oc, columns, packed);
+        qd_conv_pack_rows(call, (const float *)call->param[0] + group * oc * columns, oc, columns, packed);
         tiles t = {.window = few ? qd_conv_window_bands(s) : qd_conv_window_forward(s),
                    .depth = few ? s->kw * ic : ic,
                    .columns = oc,
@@ -250,8 +186,8 @@ void qd_conv_tiles_forward(const qd_layer_call *call, const qd_conv_shape *s)
                    .source = few ? margins : (const float *)call->x[0] + group * ic,
                    .target = (float *)call->y + group * oc,
                    .zeros = zeros,
-                   .addresses = part(call, l.addresses),
-                   .made = call->deferred.present ? part(call, l.made) : NULL,
+                   .addresses = qd_workspace_at(call, l.addresses),
+                   .made = call->deferred.present ? qd_workspace_at(call, l.made) : NULL,
                    .made_bytes = made_bytes(call, s, CHUNK_ROWS)};
         t.address_bytes = address_bytes(qd_conv_window_taps(&t.window), CHUNK_ROWS);
         make_rows(call, &t);
@@ -264,9 +200,9 @@ static layout data_layout(const qd_layer_call *call, const qd_conv_shape *s)
 {
     const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups;
     layout l = {0};
-    l.packed = take(&l.bytes, packed_bytes(call, s->kh * s->kw * oc, ic));
-    l.zeros = take(&l.bytes, (size_t)oc * sizeof(float));
-    l.addresses = take(&l.bytes, (size_t)call->threads * address_bytes(s->kh * s->kw, CHUNK_ROWS));
+    l.packed = qd_take_bytes(&l.bytes, qd_conv_packed_bytes(call, s->kh * s->kw * oc, ic));
+    l.zeros = qd_take_bytes(&l.bytes, (size_t)oc * sizeof(float));
+    l.addresses = qd_take_bytes(&l.bytes, (size_t)call->threads * address_bytes(s->kh * s->kw, CHUNK_ROWS));
     return l;
 }
 
@@ -279,7 +215,7 @@ void qd_conv_tiles_backward_data(const qd_layer_call *call, const qd_conv_shape 
 {
     const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups;
     const layout l = data_layout(call, s);
-    float *packed = part(call, l.packed), *zeros = part(call, l.zeros);
+    float *packed = qd_workspace_at(call, l.packed), *zeros = qd_workspace_at(call, l.zeros);
     memset(zeros, 0, (size_t)oc * sizeof *zeros);
 
     for (int64_t group = 0; group < s->groups; group++) {
@@ -292,9 +228,10 @@ void qd_conv_tiles_backward_data(const qd_layer_call *call, const qd_conv_shape 
                        .target = (float *)call->dx[0] + group * ic,
                        .accumulate = call->accumulate[0],
                        .zeros = zeros,
-                       .addresses = part(call, l.addresses),
+                       .addresses = qd_workspace_at(call, l.addresses),
                        .address_bytes = address_bytes(s->kh * s->kw, CHUNK_ROWS)};
-            pack_phase(call, s, &t.window, (const float *)call->param[0] + group * oc * s->kh * s->kw * ic, packed);
+            qd_conv_pack_phase(call, s, &t.window, (qd_piece){0, ic},
+                               (const float *)call->param[0] + group * oc * s->kh * s->kw * ic, packed);
             make_rows(call, &t); /* without taps: zeros */
         }
     }
@@ -321,11 +258,11 @@ static layout weights_layout(const qd_layer_call *call, const qd_conv_shape *s)
     const int64_t ic = s->ic / s->groups, taps = few ? s->kh : s->kh * s->kw;
     const int64_t count = s->oc / s->groups * s->kh * s->kw * ic;
     layout l = {0};
-    l.margins = take(&l.bytes, few ? margins_bytes(s) : 0);
-    l.zeros = take(&l.bytes, (size_t)ic * sizeof(float));
-    l.sums = take(&l.bytes, (size_t)((weights_shares(s).partials - 1) * count) * sizeof(float));
-    l.addresses = take(&l.bytes, (size_t)call->threads * address_bytes(taps, GRADIENT_ROWS));
-    l.made = take(&l.bytes, (size_t)call->threads * made_bytes(call, s, GRADIENT_ROWS));
+    l.margins = qd_take_bytes(&l.bytes, few ? margins_bytes(s) : 0);
+    l.zeros = qd_take_bytes(&l.bytes, (size_t)ic * sizeof(float));
+    l.sums = qd_take_bytes(&l.bytes, (size_t)((weights_shares(s).partials - 1) * count) * sizeof(float));
+    l.addresses = qd_take_bytes(&l.bytes, (size_t)call->threads * address_bytes(taps, GRADIENT_ROWS));
+    l.made = qd_take_bytes(&l.bytes, (size_t)call->threads * made_bytes(call, s, GRADIENT_ROWS));
     return l;
 }
 
@@ -366,7 +303,8 @@ void qd_conv_tiles_backward_weights(const qd_layer_call *call, const qd_conv_sha
     const int64_t rows = s->n * s->oh * s->ow, units = qd_piece_count(oc, BLOCK_LINES);
     const shares share = weights_shares(s);
     const layout l = weights_layout(call, s);
-    float *margins = part(call, l.margins), *zeros = part(call, l.zeros), *sums = part(call, l.sums);
+    float *margins = qd_workspace_at(call, l.margins), *zeros = qd_workspace_at(call, l.zeros),
+          *sums = qd_workspace_at(call, l.sums);
     memset(zeros, 0, (size_t)ic * sizeof *zeros);
     if (few)
         copy_with_margins(call, s, margins);
@@ -378,8 +316,8 @@ void qd_conv_tiles_backward_weights(const qd_layer_call *call, const qd_conv_sha
                    .depth = few ? s->kw * ic : ic,
                    .source = few ? margins : (const float *)call->x[0] + group * ic,
                    .zeros = zeros,
-                   .addresses = part(call, l.addresses),
-                   .made = call->deferred.present ? part(call, l.made) : NULL,
+                   .addresses = qd_workspace_at(call, l.addresses),
+                   .made = call->deferred.present ? qd_workspace_at(call, l.made) : NULL,
                    .made_bytes = made_bytes(call, s, GRADIENT_ROWS)};
         t.address_bytes = address_bytes(qd_conv_window_taps(&t.window), GRADIENT_ROWS);
 
