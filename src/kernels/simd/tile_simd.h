@@ -19,6 +19,13 @@
  */
 #define PASS_DEPTH 256
 
+/*
+ * The processor foresees a panel, which is read front to back, but not rows that lie apart: those of the next tile
+ * are asked for while this one is summed, a cache line of values at a time, and an outer product's AHEAD rows early.
+ */
+#define LINE_VALUES 16
+#define AHEAD       8
+
 /* Bound of TILE_ROWS for arrays, which constant indices turn into registers. */
 #define MAX_ROWS 12
 
@@ -64,21 +71,29 @@ ALWAYS void rows_tile(const int rows, const int vectors, const qd_tile_rows_args
         const float *line[MAX_ROWS];
         const float *b = w + (tap * args->depth + p->k) * panel->width;
 
+        const float *const *next = first + 2 * rows <= args->rows ? from + rows : from;
+
         /* Rows that do not exist repeat the last one, and are not stored. */
         UNROLL
         for (int r = 0; r < rows; r++)
             line[r] = from[r < valid ? r : valid - 1];
-        for (int64_t k = p->k; k < p->k_end; k++, b += vectors * VEC_LANES) {
-            vec right[TILE_VECTORS];
+        for (int64_t k = p->k; k < p->k_end;) {
+            const int64_t k_end = k + LINE_VALUES < p->k_end ? k + LINE_VALUES : p->k_end;
             UNROLL
-            for (int v = 0; v < vectors; v++)
-                right[v] = vec_load(b + v * VEC_LANES);
-            UNROLL
-            for (int r = 0; r < rows; r++) {
-                const vec left = vec_broadcast(line[r] + k);
+            for (int r = 0; r < rows; r++)
+                __builtin_prefetch(next[r < valid ? r : 0] + k, 0, 3);
+            for (; k < k_end; k++, b += vectors * VEC_LANES) {
+                vec right[TILE_VECTORS];
                 UNROLL
                 for (int v = 0; v < vectors; v++)
-                    sums[r][v] = vec_fma(left, right[v], sums[r][v]);
+                    right[v] = vec_load(b + v * VEC_LANES);
+                UNROLL
+                for (int r = 0; r < rows; r++) {
+                    const vec left = vec_broadcast(line[r] + k);
+                    UNROLL
+                    for (int v = 0; v < vectors; v++)
+                        sums[r][v] = vec_fma(left, right[v], sums[r][v]);
+                }
             }
         }
     }
@@ -152,11 +167,15 @@ ALWAYS void outer_tile(const int lines, const int vectors, const bool partial, c
     }
     for (int64_t r = 0; r < args->rows; r++, left += args->lda) {
         const float *from = (const float *)args->b[r] + first_column;
+        const float *ahead = (const float *)args->b[r + AHEAD < args->rows ? r + AHEAD : r] + first_column;
         vec right[TILE_VECTORS];
         UNROLL
         for (int v = 0; v < vectors; v++)
             right[v] = partial && v == vectors - 1 ? vec_load_first(from + v * VEC_LANES, last)
                                                    : vec_load(from + v * VEC_LANES);
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            __builtin_prefetch(ahead + v * VEC_LANES, 0, 3);
         UNROLL
         for (int m = 0; m < lines; m++) {
             const vec value = vec_broadcast(left + (m < valid ? m : 0));
@@ -211,4 +230,6 @@ void QD_NAME(tile_outer)(const qd_tile_outer_args *args)
 
 #undef ALWAYS
 #undef PASS_DEPTH
+#undef LINE_VALUES
+#undef AHEAD
 #undef MAX_ROWS
