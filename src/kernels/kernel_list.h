@@ -34,6 +34,17 @@
     X(tile_rows, (const qd_tile_rows_args *args))                                                                    \
     /* c[line][column] = (or +=) Σ_row a[row][line]·b[row][column]. */                                             \
     X(tile_outer, (const qd_tile_outer_args *args))                                                                  \
+    /* Winograd's transforms (winograd.h). Tiles of 6x6 pixels to planes: V = Bt·d·B. */                           \
+    X(winograd_input, (const qd_winograd_planes_args *args))                                                         \
+    /* Planes to tiles of 4x4 pixels: y = (or +=) At·M·A. */                                                       \
+    X(winograd_output, (const qd_winograd_pixels_args *args))                                                        \
+    /* The adjoint, tiles of 4x4 pixels to planes: M = A·dy·At. */                                                 \
+    X(winograd_output_adjoint, (const qd_winograd_planes_args *args))                                                \
+    /* Kernels of 3x3 taps, `tap` values apart, to planes: U = G·w·Gt, value by value. */                          \
+    X(winograd_weights, (const void *w, int64_t tap, int64_t count, void *planes, int64_t plane))                    \
+    /* The adjoint: w = (or +=) Gt·U·G. */                                                                         \
+    X(winograd_weights_adjoint,                                                                                      \
+      (const void *planes, int64_t plane, int64_t count, bool accumulate, void *w, int64_t tap))                     \
     /* Per channel, added to sum and sum_squares. */                                                                 \
     X(channel_sums, (const void *x, int64_t rows, int64_t channels, double *sum, double *sum_squares))               \
     /* y = activation(x·scale[c] + shift[c]); y may be x. */                                                        \

@@ -60,6 +60,23 @@ typedef struct qd_tile_outer_args {
     int64_t ldc;
 } qd_tile_outer_args;
 
+/* Winograd tiles (winograd.h) whose pixels are given by their addresses: planes are written ... */
+typedef struct qd_winograd_planes_args {
+    int64_t tiles, channels;
+    const void *const *pixels; /* [36 or 16][tiles]: channel 0; line by line of the tile */
+    void *planes;              /* [36][tiles][channels] */
+    int64_t plane, line;       /* values from a plane to the next, from a tile to the next */
+} qd_winograd_planes_args;
+
+/* ... and read. */
+typedef struct qd_winograd_pixels_args {
+    int64_t tiles, channels;
+    const void *planes;
+    int64_t plane, line;
+    void *const *pixels; /* [16][tiles] */
+    bool accumulate;     /* pixels += */
+} qd_winograd_pixels_args;
+
 /* What BatchNorm's backward pass knows of its forward pass; all arrays have `channels` values. */
 typedef struct qd_bn_args {
     int64_t channels;
