@@ -53,17 +53,18 @@ static void make_steps(const qd_graph *graph, bool fuse, qd_schedule *s)
 
 /* The layer call of a step, without addresses. */
 static qd_layer_call sketch_call(qd_context *ctx, const qd_graph *graph, const qd_kernels *kernels,
-                                 enum qd_dtype dtype, int64_t n, const qd_step *step)
+                                 enum qd_dtype dtype, const qd_plan_config *config, const qd_step *step)
 {
     const qd_node *node = &graph->nodes[step->node];
     qd_layer_call call = {.ctx = ctx,
                           .k = kernels,
                           .dtype = dtype,
                           .threads = qd_context_threads(ctx),
+                          .training = config->training,
                           .name = node->name,
                           .config = node->config,
                           .fused = step->fused,
-                          .n = n,
+                          .n = config->max_batch,
                           .out = graph->values[step->output].dims};
     for (int i = 0; i < node->ops->input_count; i++)
         call.in[i] = graph->values[node->input[i]].dims;
@@ -76,14 +77,14 @@ static qd_layer_call sketch_call(qd_context *ctx, const qd_graph *graph, const q
  * neither written nor kept, and recomputed from the layer's input, which the backward pass needs anyway.
  */
 static void defer_outputs(qd_context *ctx, const qd_graph *graph, const qd_kernels *kernels, enum qd_dtype dtype,
-                          int64_t n, qd_schedule *s)
+                          const qd_plan_config *config, qd_schedule *s)
 {
     for (int i = 0; i < s->step_count; i++) {
         qd_step *step = &s->steps[i];
         bool all = graph->nodes[step->node].ops->defer && step->output != graph->output && step->deferred_by < 0;
         for (int r = i + 1; all && r < s->step_count; r++) {
             const qd_node *reader = &graph->nodes[s->steps[r].node];
-            const qd_layer_call call = sketch_call(ctx, graph, kernels, dtype, n, &s->steps[r]);
+            const qd_layer_call call = sketch_call(ctx, graph, kernels, dtype, config, &s->steps[r]);
             if (reader->input[1] == step->output)
                 all = false;
             else if (reader->input[0] == step->output)
@@ -149,7 +150,7 @@ static void add_values(qd_context *ctx, const qd_graph *graph, const qd_kernels 
     for (int time = 0; time < s->step_count; time++) {
         const qd_step *step = &s->steps[time];
         const qd_node *node = &graph->nodes[step->node];
-        const qd_layer_call call = sketch_call(ctx, graph, kernels, dtype, config->max_batch, step);
+        const qd_layer_call call = sketch_call(ctx, graph, kernels, dtype, config, step);
         int backward_time = config->backward ? last_time - time : -1;
         unsigned needs = config->backward ? node->ops->backward_needs(node->config, step->fused) : QD_NEEDS_NOTHING;
         for (int i = 0; i < node->ops->input_count; i++) {
@@ -212,7 +213,7 @@ enum qd_status qd_schedule_make(qd_context *ctx, const qd_graph *graph, enum qd_
 
     make_steps(graph, config->fuse, &s);
     if (config->fuse)
-        defer_outputs(ctx, graph, &kernels, dtype, config->max_batch, &s);
+        defer_outputs(ctx, graph, &kernels, dtype, config, &s);
     add_values(ctx, graph, &kernels, dtype, config, &s);
     if (config->backward)
         add_gradients(graph, dtype, config->max_batch, &s);

@@ -30,8 +30,8 @@ void qd_conv_add_partials(const qd_layer_call *call, const void *partials, int64
  *     forward           y = x * w
  *     backward data     dx = (or +=) dy * wᵀ
  *     backward weights  dw = dyᵀ · im2col(x)
- * Two ways to do each: through OpenBLAS anywhere, through the kernel table's tile kernels where the instruction set
- * has its own.
+ * Three ways to do each: through OpenBLAS anywhere, through the kernel table's tile kernels where the instruction set
+ * has its own, and by Winograd's transforms and the tile kernels (float32; 3x3, stride 1, padding 1, one group).
  */
 #define QD_CONV_DENSE_PASSES(way)                                                                                    \
     size_t qd_conv_##way##_forward_bytes(const qd_layer_call *call, const qd_conv_shape *s);                         \
@@ -47,6 +47,7 @@ bool qd_conv_dense_takes_deferred(const qd_layer_call *call, const qd_conv_shape
 QD_CONV_DENSE_PASSES(dense) /* chooses one of: */
 QD_CONV_DENSE_PASSES(blas)
 QD_CONV_DENSE_PASSES(tiles)
+QD_CONV_DENSE_PASSES(winograd)
 #undef QD_CONV_DENSE_PASSES
 
 /* Bias: y += bias in every row, and db = Σ_rows dy summed in double; rows = n·oh·ow. */

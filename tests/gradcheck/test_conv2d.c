@@ -98,8 +98,8 @@ Test(conv2d, workspace_of_a_full_batch_stays_below_64_mib)
 {
     static const struct {
         int64_t in, out, kernel, stride, size;
-    } layers[] = {{3, 64, 7, 2, 224},   {64, 64, 3, 1, 56},   {64, 128, 3, 2, 56},
-                  {256, 512, 3, 2, 14}, {512, 512, 3, 1, 7},  {16, 96, 1, 1, 112},
+    } layers[] = {{3, 64, 7, 2, 224},   {64, 64, 3, 1, 56},   {64, 128, 3, 2, 56}, {128, 128, 3, 1, 28},
+                  {256, 256, 3, 1, 14}, {256, 512, 3, 2, 14}, {512, 512, 3, 1, 7}, {16, 96, 1, 1, 112},
                   {24, 144, 1, 1, 56},  {320, 1280, 1, 1, 7}, {1152, 192, 1, 1, 7}};
     qd_context *ctx = test_context_create(1);
 
@@ -117,6 +117,7 @@ Test(conv2d, workspace_of_a_full_batch_stays_below_64_mib)
                                         .k = &kernels,
                                         .dtype = QD_F32,
                                         .threads = 2,
+                                        .training = true,
                                         .config = config,
                                         .n = 64,
                                         .in = {in},
