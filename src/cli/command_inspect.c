@@ -88,8 +88,8 @@ static void print_quantizers(const qd_inspection *inspection)
         const qd_inspected_quantizer *quantizer = &inspection->quantizers[i];
         double low = INFINITY, high = 0.0;
         for (int64_t c = 0; c < quantizer->count; c++) {
-            low = fmin(low, quantizer->scale[c]);
-            high = fmax(high, quantizer->scale[c]);
+            low = quantizer->scale[c] < low ? quantizer->scale[c] : low;
+            high = quantizer->scale[c] > high ? quantizer->scale[c] : high;
         }
         cli_print_padded(quantizer->tensor, width);
         if (quantizer->axis < 0)

@@ -25,8 +25,10 @@ static void widen(const qd_qconv *conv, int64_t channel, qd_encoding_range *rang
     const int64_t channels = conv->config.out_channels;
     for (int64_t k = 0; k < conv->filter; k++) {
         const int64_t at = conv->depthwise ? k * channels + channel : channel * conv->filter + k;
-        range->min = fmin(range->min, (double)conv->weight[at]);
-        range->max = fmax(range->max, (double)conv->weight[at]);
+        const double w = (double)conv->weight[at];
+        /* No fmin(): gcc 12 for aarch64 fails to compile loops that reduce with it at -O3. */
+        range->min = w < range->min ? w : range->min;
+        range->max = w > range->max ? w : range->max;
     }
 }
 
