@@ -30,7 +30,8 @@ static value *add(machine *m, const char *name, int rank, const int64_t *dims)
         cr_assert_str_neq(m->values[i].name, name, "two values are called '%s'", name);
     value *v = &m->values[m->count++];
     *v = (value){.name = name, .rank = rank, .dims = {1, 1, 1, 1}};
-    memcpy(v->dims, dims, (size_t)rank * sizeof *dims);
+    if (rank > 0)
+        memcpy(v->dims, dims, (size_t)rank * sizeof *dims);
     v->data = calloc((size_t)value_count(v) + 1, sizeof *v->data);
     cr_assert_not_null(v->data);
     return v;
