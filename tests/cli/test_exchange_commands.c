@@ -79,10 +79,13 @@ static char *only_entry(const char *folder)
     return path;
 }
 
+/* Fewer modules to count than the tiny experiment's own model has. */
+#define RESNET18 "--set", "models=[\"resnet18\"]"
+
 Test(exchange_commands, a_run_leaves_files_for_other_programs)
 {
     tiny t = tiny_create();
-    done(QUANTDRIFT("run", t.experiment, "--quiet", "--set", "tensorboard=true", "--set",
+    done(QUANTDRIFT("run", t.experiment, "--quiet", RESNET18, "--set", "tensorboard=true", "--set",
                     "export=[\"pth\",\"onnx\",\"onnx-qdq\",\"encodings\"]"));
     static const char *const names[] = {"resnet18_data.pth", "resnet18_data.onnx", "resnet18_data_qdq.onnx",
                                         "resnet18_data_encodings.json"};
@@ -123,7 +126,7 @@ Test(exchange_commands, a_run_leaves_files_for_other_programs)
     /* A run that is complete writes the same again. */
     char *pth = test_folder_path(t.out, names[0]), *kept = test_folder_path(t.folder, "kept.pth");
     cr_assert_eq(rename(pth, kept), 0);
-    done(QUANTDRIFT("run", t.experiment, "--quiet", "--resume", "--set", "export=[\"pth\"]"));
+    done(QUANTDRIFT("run", t.experiment, "--quiet", RESNET18, "--resume", "--set", "export=[\"pth\"]"));
     expect_same_file(pth, kept);
     char *again = read_file(metrics_path, NULL);
     cr_assert_str_eq(again, metrics);
@@ -145,7 +148,7 @@ Test(exchange_commands, a_run_leaves_files_for_other_programs)
 Test(exchange_commands, what_is_exported_can_be_imported)
 {
     tiny t = tiny_create();
-    done(QUANTDRIFT("run", t.experiment, "--quiet", "--set", "max_steps=1"));
+    done(QUANTDRIFT("run", t.experiment, "--quiet", RESNET18, "--set", "max_steps=1"));
     char *checkpoint = tiny_checkpoint(&t, "resnet18_last.safetensors");
     char *pth = test_folder_path(t.folder, "a.pth"), *weights = test_folder_path(t.folder, "a.safetensors");
     char *imported = test_folder_path(t.folder, "b.safetensors"), *again = test_folder_path(t.folder, "b.pth");
@@ -199,7 +202,7 @@ Test(exchange_commands, refuse_with_one_sentence)
     expect_refusal(QUANTDRIFT("import", legacy, "--model", "resnet18", "-o", out), 3, "before 1.6");
     expect_refusal(QUANTDRIFT("import", views, "-o", out), 2, "name the model");
     expect_refusal(QUANTDRIFT("inspect", model), 3, "beyond its message");
-    expect_refusal(QUANTDRIFT("inspect", out), 1, "No such file");
+    expect_refusal(QUANTDRIFT("inspect", out), 3, "No such file");
     cr_assert_not(qd_file_exists(out), "a refused import writes nothing");
 
     outcome usage = QUANTDRIFT("export", views, "--format", "onnx-qdq", "-o", out);

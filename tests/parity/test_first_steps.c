@@ -15,10 +15,10 @@
 #include <unistd.h>
 
 /* A step's loss is a sum of float32 products in another order. The second one has gone through a step of SGD, whose
- * differences BatchNorm over few values amplifies: PyTorch's own two memory layouts lie up to 1e-3 apart at these
- * small sizes, so that three times what they show is allowed as well. */
+ * differences BatchNorm over few values amplifies by chance: at these small sizes PyTorch's own two memory layouts
+ * lie 1e-6 apart in one run and 1.6e-3 in another. Three times the largest spread that they show is allowed in every
+ * run; at the recipe's size and batch scripts/compare_pytorch_run.py holds it to 1e-3. */
 #define FIRST_BOUND   1e-5
-#define SECOND_BOUND  1e-3
 #define SPREAD_FACTOR 3.0
 #define LOG_RELATIVE  1e-4
 #define LOG_ABSOLUTE  1e-5
@@ -122,6 +122,16 @@ static double *read_losses(const char *step_log, int *count)
     return losses;
 }
 
+/* "loss STEP LOSS SPREAD": the largest spread in the fixture. */
+static double largest_spread(const char *text)
+{
+    double largest = 0, spread;
+    for (const char *line = strstr(text, "\nloss "); line; line = strstr(line + 1, "\nloss "))
+        if (sscanf(line, " loss %*d %*f %lf", &spread) == 1)
+            largest = fmax(largest, spread);
+    return largest;
+}
+
 Test(first_steps, losses_and_logs_are_pytorchs, .timeout = 1200)
 {
     qd_context *ctx = test_context_create(1);
@@ -130,11 +140,12 @@ Test(first_steps, losses_and_logs_are_pytorchs, .timeout = 1200)
     double *losses = NULL;
     cJSON *results = NULL;
     const cJSON *entry = NULL;
+    const double second_bound = SPREAD_FACTOR * largest_spread(text);
     int loss_count = 0, next_loss = 0, modules = 0, runs = 0;
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         char name[32];
         int step;
-        double expected, spread;
+        double expected;
         if (strncmp(line, "run ", 4) == 0) {
             cr_expect_eq(next_loss, loss_count);
             free(out);
@@ -151,10 +162,10 @@ Test(first_steps, losses_and_logs_are_pytorchs, .timeout = 1200)
             cr_expect_null(entry, "a module more than PyTorch calls");
             cJSON_Delete(results);
             entry = read_log(ctx, out, name, &results)->child;
-        } else if (sscanf(line, "loss %d %lf %lf", &step, &expected, &spread) == 3) {
+        } else if (sscanf(line, "loss %d %lf", &step, &expected) == 2) {
             cr_assert(next_loss < loss_count && step <= 2, "%s", line);
             double found = losses[next_loss++];
-            double bound = step == 1 ? FIRST_BOUND : fmax(SECOND_BOUND, SPREAD_FACTOR * spread);
+            double bound = step == 1 ? FIRST_BOUND : second_bound;
             cr_expect(fabs(found - expected) <= bound, "run %d, step %d: expected %.9g, got %.9g", runs, step,
                       expected, found);
         } else {

@@ -5,8 +5,8 @@
 #include <criterion/criterion.h>
 #include <quantdrift/context.h>
 
-/* A context with `threads` compute threads (0: as many as the process may use) that logs nothing and uses no set above
- * QD_TEST_CPU where that is set; the test fails when there is none. Freed with qd_context_destroy(). */
+/* A context with `threads` compute threads (0: as many as the process may use) that logs nothing and uses no set
+ * above QD_TEST_CPU where that is set; the test fails when there is none. Freed with qd_context_destroy(). */
 qd_context *test_context_create(int threads);
 
 /* Expects QD_OK of an expression. */
