@@ -44,7 +44,7 @@ LIB_SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(addprefix src/,base random t
                models dataset train observe quantize formats exchange report experiment))))
 CLI_SOURCES := $(sort $(wildcard src/cli/*.c))
 # Schemas that protoc-c makes C of; each file's name is unique in the tree.
-PROTO_SOURCES := third_party/onnx/onnx.proto src/formats/tensorboard.proto
+PROTO_SOURCES := src/formats/onnx/onnx.proto src/formats/tensorboard.proto
 PROTO_HEADERS := $(patsubst %.proto,$(BUILD)/generated/%.pb-c.h,$(notdir $(PROTO_SOURCES)))
 LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(PROTO_HEADERS:.h=.o)
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)

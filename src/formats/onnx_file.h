@@ -1,4 +1,4 @@
-/* ONNX files to and from the structs that protoc-c makes of third_party/onnx/onnx.proto. */
+/* ONNX files to and from the structs that protoc-c makes of src/formats/onnx/onnx.proto. */
 #ifndef QD_FORMATS_ONNX_FILE_H
 #define QD_FORMATS_ONNX_FILE_H
 
