@@ -177,6 +177,10 @@ def resumed_loss(args, data, out, folder, name, state):
 
 # ---- comparing ----
 
+def progress(text):
+    print(text, file=sys.stderr, flush=True)
+
+
 def compare_logs(ours, theirs):
     """(share of the bound, where) of the worst figure: at most 1 passes."""
     if list(ours) != list(theirs):
@@ -228,12 +232,15 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         data = shorten(args.data, folder, args.batch)
         out, step_log = os.path.join(folder, "out"), os.path.join(folder, "steps.jsonl")
+        progress(f"quantdrift: {', '.join(args.model)}, {args.steps} steps each")
         quantdrift(args, data, out, step_log)
         ours = read_run(args, out, step_log)
+        progress("PyTorch: two threads")
         reference_run = Training(args, data)
         reference = {name: reference_run.run(name, keep_states=True) for name in args.model}
         variants = {}
         for title, options in (("channels_last", {"channels_last": True}), ("one thread", {"threads": 1})):
+            progress(f"PyTorch: {title}")
             training = Training(args, data, **options)
             variants[title] = {name: training.run(name) for name in args.model}
         for name in args.model:
