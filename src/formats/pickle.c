@@ -93,6 +93,9 @@ static enum qd_status refuse(const machine *m, const char *problem)
                    m->opcode_at, problem);
 }
 
+/* Items of stack and memo at the beginning: a state_dict of a few tensors. */
+#define FIRST_ROOM 64
+
 static enum qd_status fail_memory(const machine *m)
 {
     return qd_fail(m->ctx, QD_ERR_MEMORY, "reading '%s': memory is short for its pickle", m->source);
@@ -109,8 +112,10 @@ static enum qd_status list_reserve(const machine *m, list *l, size_t count)
     if (room < count)
         room = count;
     qd_pickle_value **items = realloc(l->items, room * sizeof(qd_pickle_value *));
-    if (!items)
-        return fail_memory(m);
+    if (!items) {
+        fail_memory(m);
+        return QD_ERR_MEMORY; /* said here for the analyzer */
+    }
     memset(items + l->room, 0, (room - l->room) * sizeof(qd_pickle_value *));
     l->items = items;
     l->room = room;
@@ -538,7 +543,10 @@ enum qd_status qd_pickle_parse(qd_context *ctx, const char *source, char *bytes,
                  .globals = globals,
                  .global_count = global_count,
                  .pickle = qd_calloc(1, sizeof(qd_pickle))};
-    enum qd_status status = m.pickle ? run(&m) : fail_memory(&m);
+    /* Never NULL from here on; they grow as wanted. */
+    m.stack = (list){.items = qd_calloc(FIRST_ROOM, sizeof(qd_pickle_value *)), .room = FIRST_ROOM};
+    m.memo = (list){.items = qd_calloc(FIRST_ROOM, sizeof(qd_pickle_value *)), .room = FIRST_ROOM};
+    enum qd_status status = m.pickle && m.stack.items && m.memo.items ? run(&m) : fail_memory(&m);
     free(m.stack.items);
     free(m.memo.items);
     if (status == QD_OK)
