@@ -98,6 +98,7 @@ static qd_layer_call make_call(const qd_plan *plan, const qd_step *step, const v
         .dtype = state->dtype,
         .threads = qd_context_threads(plan->ctx),
         .training = plan->config.training,
+        .exact = !plan->config.fuse,
         .name = node->name,
         .config = node->config,
         .fused = step->fused,

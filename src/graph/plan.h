@@ -15,7 +15,7 @@ typedef struct qd_plan_config {
     bool training; /* batch statistics and masks; running statistics updated */
     bool backward; /* keep what the backward pass needs; the state must have gradients */
     bool fuse;     /* BatchNorm with the activation that follows it, both left to their readers where these can;
-                    * false: every value exists */
+                    * false: every value exists, and is computed with the fewest rounding errors */
 } qd_plan_config;
 
 /* The three plans of the house. */

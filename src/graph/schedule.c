@@ -61,6 +61,7 @@ static qd_layer_call sketch_call(qd_context *ctx, const qd_graph *graph, const q
                           .dtype = dtype,
                           .threads = qd_context_threads(ctx),
                           .training = config->training,
+                          .exact = !config->fuse,
                           .name = node->name,
                           .config = node->config,
                           .fused = step->fused,

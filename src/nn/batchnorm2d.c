@@ -10,7 +10,7 @@
  * Source: Ioffe & Szegedy 2015; PyTorch nn.BatchNorm2d.
  */
 #include "base/error.h"
-#include "nn/layer_work.h"
+#include "nn/deferred.h"
 #include <math.h>
 #include <string.h>
 
@@ -119,6 +119,14 @@ static void save_channel(const qd_layer_call *call, int64_t c, double mean, doub
     qd_element_put(saved_array(call, SAVED_SHIFT), dtype, c, beta - mean * scale);
 }
 
+static void defer(const qd_layer_call *call, qd_deferred *out)
+{
+    *out = (qd_deferred){.present = true,
+                         .scale = saved_array(call, SAVED_SCALE),
+                         .shift = saved_array(call, SAVED_SHIFT),
+                         .activation = call->fused};
+}
+
 static enum qd_status forward(const qd_layer_call *call)
 {
     const enum qd_dtype dtype = call->dtype;
@@ -146,26 +154,12 @@ static enum qd_status forward(const qd_layer_call *call)
                          qd_element_get(call->buffer[1], dtype, c));
     }
 
-    if (!call->y)
-        return QD_OK;
-    const int64_t per_piece = qd_piece_rows(channels), pieces = qd_piece_count(rows, per_piece);
-#pragma omp parallel for schedule(static) num_threads(call->threads)
-    for (int64_t p = 0; p < pieces; p++) {
-        const qd_piece piece = qd_piece_of(rows, per_piece, p);
-        const int64_t offset = piece.first * channels;
-        call->k->scale_shift(qd_element(call->x[0], dtype, offset), piece.count, channels,
-                             saved_array(call, SAVED_SCALE), saved_array(call, SAVED_SHIFT), call->fused,
-                             qd_element(call->y, dtype, offset));
+    if (call->y) {
+        qd_deferred output;
+        defer(call, &output);
+        qd_deferred_make(call, &output, call->y);
     }
     return QD_OK;
-}
-
-static void defer(const qd_layer_call *call, qd_deferred *out)
-{
-    *out = (qd_deferred){.present = true,
-                         .scale = saved_array(call, SAVED_SCALE),
-                         .shift = saved_array(call, SAVED_SHIFT),
-                         .activation = call->fused};
 }
 
 static bool has_exponential(enum qd_activation activation)

@@ -5,7 +5,7 @@
  */
 #include "base/arena.h"
 #include "base/error.h"
-#include "nn/layer_work.h"
+#include "nn/deferred.h"
 #include <omp.h>
 
 static enum qd_status infer(qd_context *ctx, const char *name, const void *config, const qd_dims *in,

@@ -1,5 +1,6 @@
 /* Depthwise passes: blocks of lines in parallel, each through one kernel call. */
 #include "nn/conv_passes.h"
+#include "nn/deferred.h"
 
 #include "base/arena.h"
 

@@ -6,6 +6,7 @@
  */
 #include "nn/conv_pack.h"
 #include "nn/conv_passes.h"
+#include "nn/deferred.h"
 
 #include "base/arena.h"
 

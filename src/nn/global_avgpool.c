@@ -5,7 +5,7 @@
  */
 #include "base/arena.h"
 #include "base/error.h"
-#include "nn/layer_work.h"
+#include "nn/deferred.h"
 #include <omp.h>
 
 static size_t image_bytes(const qd_layer_call *call)

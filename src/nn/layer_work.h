@@ -74,17 +74,6 @@ static inline void qd_element_put(void *base, enum qd_dtype dtype, int64_t index
         ((float *)base)[index] = (float)value;
 }
 
-/* Rows of x[0] as the layer is to see them: made in `scratch` where they are deferred, else where they lie. `x` is
- * the first row's address. */
-static inline const void *qd_input_rows(const qd_layer_call *call, const void *x, int64_t rows, void *scratch)
-{
-    if (!call->deferred.present)
-        return x;
-    call->k->scale_shift(x, rows, call->in[0].c, call->deferred.scale, call->deferred.shift,
-                         call->deferred.activation, scratch);
-    return scratch;
-}
-
 /* What survives a random mask is multiplied by: 1/p_keep, divided in the dtype as PyTorch does. */
 static inline double qd_keep_factor(enum qd_dtype dtype, double p_keep)
 {

@@ -6,8 +6,10 @@
  * saved: per output element the position of its first maximum in the window (kh·kernel + kw), one byte.
  * Source: PyTorch nn.MaxPool2d (dilation 1, ceil_mode off).
  */
+#include "base/arena.h"
 #include "base/error.h"
-#include "nn/layer_work.h"
+#include "nn/deferred.h"
+#include <omp.h>
 #include <string.h>
 
 static enum qd_status infer(qd_context *ctx, const char *name, const void *config, const qd_dims *in,
@@ -70,13 +72,36 @@ static qd_conv_shape window_shape(const qd_layer_call *call, int64_t images)
                            .groups = in->c};
 }
 
+static bool takes_deferred(const qd_layer_call *call)
+{
+    (void)call;
+    return true;
+}
+
+static size_t image_bytes(const qd_layer_call *call)
+{
+    return qd_align_bytes((size_t)qd_dims_count(&call->in[0]) * qd_dtype_size(call->dtype));
+}
+
+/* An image made from a deferred input, for each thread. */
+static size_t workspace_bytes(const qd_layer_call *call, bool backward)
+{
+    return call->deferred.present && !backward ? (size_t)call->threads * image_bytes(call) : 0;
+}
+
 static enum qd_status forward(const qd_layer_call *call)
 {
-    const qd_conv_shape shape = window_shape(call, call->n);
-    const int64_t lines = call->n * call->out.h;
+    const qd_conv_shape shape = window_shape(call, 1);
+    const int64_t in_count = qd_dims_count(&call->in[0]), out_count = qd_dims_count(&call->out);
+    uint8_t *argmax = call->saved;
 #pragma omp parallel for schedule(static) num_threads(call->threads)
-    for (int64_t line = 0; line < lines; line++)
-        call->k->maxpool_forward(&shape, call->x[0], line, 1, call->y, call->saved);
+    for (int64_t image = 0; image < call->n; image++) {
+        void *scratch = (unsigned char *)call->workspace + (size_t)omp_get_thread_num() * image_bytes(call);
+        const void *x = qd_input_rows(call, qd_element(call->x[0], call->dtype, image * in_count),
+                                      call->in[0].h * call->in[0].w, scratch);
+        call->k->maxpool_forward(&shape, x, 0, call->out.h, qd_element(call->y, call->dtype, image * out_count),
+                                 argmax + image * out_count);
+    }
     return QD_OK;
 }
 
@@ -107,6 +132,8 @@ const qd_layer_ops qd_layer_maxpool2d = {
     .infer = infer,
     .backward_needs = backward_needs,
     .saved_bytes = saved_bytes,
+    .workspace_bytes = workspace_bytes,
+    .takes_deferred = takes_deferred,
     .forward = forward,
     .backward = backward,
 };

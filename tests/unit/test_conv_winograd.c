@@ -111,7 +111,6 @@ static void check_case(size_t index, uint64_t *state)
             continue;
         const qd_layer_call call = {.k = v->k,
                                     .dtype = QD_F32,
-                                    .training = true,
                                     .n = s.n,
                                     .x = {x.data},
                                     .dy = dy.data,
@@ -151,7 +150,7 @@ Test(conv_winograd, agrees_with_the_definition_for_any_number_of_threads)
 }
 
 /* Which calls go this way: the workspace is its own, larger than the direct way's. */
-static bool goes_by_winograd(bool training, int64_t n, int64_t size, int64_t channels, int64_t stride)
+static bool goes_by_winograd(bool exact, int64_t n, int64_t size, int64_t channels, int64_t stride)
 {
     const kernel_variant *v = kernel_variants();
     while (v[1].k && v[1].dtype == QD_F32)
@@ -169,20 +168,20 @@ static bool goes_by_winograd(bool training, int64_t n, int64_t size, int64_t cha
                              .stride = stride,
                              .pad = 1,
                              .groups = 1};
-    const qd_layer_call call = {.k = v->k, .dtype = QD_F32, .threads = 1, .training = training, .n = n};
+    const qd_layer_call call = {.k = v->k, .dtype = QD_F32, .threads = 1, .exact = exact, .n = n};
     return qd_conv_dense_forward_bytes(&call, &s) == qd_conv_winograd_forward_bytes(&call, &s);
 }
 
-Test(conv_winograd, is_chosen_in_training_where_it_is_faster)
+Test(conv_winograd, is_chosen_where_it_is_faster)
 {
     const kernel_variant *v = kernel_variants();
     if (!v[1].k || v[1].dtype != QD_F32)
         cr_skip("the reference kernels have no tiles of their own");
-    cr_expect(goes_by_winograd(true, 32, 56, 64, 1));
-    cr_expect(goes_by_winograd(true, 32, 7, 512, 1));
-    cr_expect_not(goes_by_winograd(false, 32, 56, 64, 1), "observing and inference keep the direct way's digits");
-    cr_expect_not(goes_by_winograd(true, 32, 56, 64, 2), "stride 2");
-    cr_expect_not(goes_by_winograd(true, 32, 56, 8, 1), "channels of less than a vector");
-    cr_expect_not(goes_by_winograd(true, 32, 2, 64, 1), "tiles mostly outside the image");
-    cr_expect_not(goes_by_winograd(true, 1, 7, 64, 1), "few tiles");
+    cr_expect(goes_by_winograd(false, 32, 56, 64, 1));
+    cr_expect(goes_by_winograd(false, 32, 7, 512, 1));
+    cr_expect_not(goes_by_winograd(true, 32, 56, 64, 1), "the observing plan keeps the direct way's digits");
+    cr_expect_not(goes_by_winograd(false, 32, 56, 64, 2), "stride 2");
+    cr_expect_not(goes_by_winograd(false, 32, 56, 8, 1), "channels of less than a vector");
+    cr_expect_not(goes_by_winograd(false, 32, 2, 64, 1), "tiles mostly outside the image");
+    cr_expect_not(goes_by_winograd(false, 1, 7, 64, 1), "few tiles");
 }
