@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include <stdlib.h>
+#include <sys/mman.h>
 
 /* Pointers into anything larger could not be subtracted. */
 #define LARGEST_BLOCK ((size_t)PTRDIFF_MAX)
@@ -9,6 +10,16 @@
 size_t qd_align_bytes(size_t bytes)
 {
     return (bytes + (QD_ALIGNMENT - 1)) & ~(size_t)(QD_ALIGNMENT - 1);
+}
+
+/* Asks for huge pages inside a large block: a training step walks through gigabytes, and with pages of 4 KiB it waits
+ * for their addresses as well (EfficientNet-B0's step takes 4 % longer). Only a wish: the answer does not matter. */
+static void prefer_huge_pages(unsigned char *block, size_t bytes)
+{
+    const size_t huge = (size_t)2 << 20; /* x86-64 and aarch64 with base pages of 4 KiB */
+    const size_t skip = (huge - (uintptr_t)block % huge) % huge;
+    if (bytes >= skip + huge)
+        (void)madvise(block + skip, (bytes - skip) & ~(huge - 1), MADV_HUGEPAGE);
 }
 
 enum qd_status qd_arena_create(qd_context *ctx, size_t size_bytes, const char *purpose, qd_arena *out)
@@ -21,6 +32,7 @@ enum qd_status qd_arena_create(qd_context *ctx, size_t size_bytes, const char *p
                        "allocating %zu bytes for %s: memory is short; use a smaller batch or image, or close other "
                        "programs",
                        size_bytes, purpose);
+    prefer_huge_pages(base, size_bytes);
     unsigned shift = QD_ALIGNMENT - (unsigned)((uintptr_t)base % QD_ALIGNMENT); /* 1 to 64 */
     out->data = base + shift;
     out->data[-1] = (unsigned char)shift;
