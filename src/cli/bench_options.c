@@ -4,7 +4,7 @@
 enum { KEY_MODEL = 0x300, KEY_BATCH, KEY_SIZE, KEY_STEPS };
 
 static const struct argp_option option_list[] = {
-    {"model", KEY_MODEL, "NAME", 0, "resnet18 or efficientnet_b0", 0},
+    {"model", KEY_MODEL, "NAME", 0, "resnet18, efficientnet_b0 or a variant", 0},
     {"batch", KEY_BATCH, "N", 0, "Images a step (default 32)", 0},
     {"size", KEY_SIZE, "PIXELS", 0, "Side of the images (default 224)", 0},
     {"steps", KEY_STEPS, "K", 0, "Steps that count, after one that does not (default 5)", 0},

@@ -16,7 +16,7 @@ typedef struct batch_options {
 
 static const struct argp_option option_list[] = {
     {"data", KEY_DATA, "DIR", 0, "Folder with train/ (default: as the experiment says)", 0},
-    {"model", KEY_MODEL, "NAME", 0, "resnet18 or efficientnet_b0: whose training (required)", 0},
+    {"model", KEY_MODEL, "NAME", 0, "resnet18, efficientnet_b0 or a variant: whose training (required)", 0},
     {"seed", KEY_SEED, "N", 0, "Seed of the run (default: as the experiment says, else 42)", 0},
     {"batch", KEY_BATCH, "N", 0, "Images a batch (default: as the experiment says, else 64)", 0},
     {"size", KEY_SIZE, "PIXELS", 0, "Side of the images (default: as the experiment says, else 224)", 0},

@@ -4,7 +4,7 @@
 enum { KEY_MODEL = 0x200, KEY_IMAGE_SIZE, KEY_NUM_CLASSES };
 
 static const struct argp_option option_list[] = {
-    {"model", KEY_MODEL, "NAME", 0, "resnet18 or efficientnet_b0 (default: as the file says)", 0},
+    {"model", KEY_MODEL, "NAME", 0, "resnet18, efficientnet_b0 or a variant (default: as the file says)", 0},
     {"image-size", KEY_IMAGE_SIZE, "PIXELS", 0, "Side of the images (default: as the file says, else 224)", 0},
     {"num-classes", KEY_NUM_CLASSES, "N", 0, "Classes (default: as the file says, or its head's shape)", 0},
     {0},

@@ -170,7 +170,7 @@ enum qd_status qd_weights_recognise(qd_context *ctx, qd_weights *weights, const 
     const qd_model_config any = {.image_size = config->image_size, .num_classes = 2};
     qd_graph *graph = NULL;
     char inner[QD_NAME_BYTES];
-    QD_TRY(model->build(ctx, &any, &graph));
+    QD_TRY(qd_model_build(ctx, model, &any, &graph));
     strip_prefix(weights, graph->params[0].name);
     qd_graph_destroy(graph);
     config->head = has_binary_head(weights, model->head) ? QD_HEAD_BINARY : QD_HEAD_LINEAR;

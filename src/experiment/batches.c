@@ -272,7 +272,7 @@ enum qd_status qd_batches_write(qd_experiment *experiment, const qd_batches_requ
     QD_TRY_GOTO(qd_run_count_classes(&run));
     QD_TRY_GOTO(qd_replay_epoch_start(&run, model, request->epoch, &start));
     const qd_model_config config = qd_run_model_config(&run);
-    QD_TRY_GOTO(run.config->models[model]->build(ctx, &config, &graph));
+    QD_TRY_GOTO(qd_model_build(ctx, run.config->models[model], &config, &graph));
     QD_TRY_GOTO(load_batches(&run, graph, &start, request, &list));
     QD_TRY_GOTO(write_tensors(&run, request, &list));
     if (request->png_path)

@@ -30,7 +30,7 @@ static enum qd_status model_bytes(qd_run *run, const qd_model_info *model, doubl
     enum qd_status status = QD_OK;
     const qd_quant_scheme scheme = qd_quant_scheme_defaults();
     size_t training, inference, observing, quantized = 0;
-    QD_TRY(model->build(run->ctx, &model_config, &graph));
+    QD_TRY(qd_model_build(run->ctx, model, &model_config, &graph));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_TRAINING(config->batch_size), &training));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_INFERENCE(config->batch_size), &inference));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_OBSERVING(config->batch_size), &observing));

@@ -21,7 +21,7 @@ static void list_models(char *text, size_t size)
 static enum qd_status choose_model(qd_context *ctx, const qd_network_config *config, const qd_checkpoint_info *info,
                                    const qd_model_info **out)
 {
-    char names[256];
+    char names[1024];
     list_models(names, sizeof names);
     const char *name = config->model ? config->model : info->model;
     if (name[0] == '\0')
@@ -38,7 +38,7 @@ static enum qd_status choose_model(qd_context *ctx, const qd_network_config *con
 
 static enum qd_status create_state(qd_network *network)
 {
-    QD_TRY(network->model->build(network->ctx, &network->config, &network->graph));
+    QD_TRY(qd_model_build(network->ctx, network->model, &network->config, &network->graph));
     return qd_state_create(network->ctx, network->graph, QD_F32, false, &network->state);
 }
 

@@ -7,7 +7,7 @@ static enum qd_status construct(const qd_run *run, const qd_model_info *model, q
 {
     const qd_model_config config = qd_run_model_config(run);
     qd_state *state = NULL;
-    QD_TRY(model->build(run->ctx, &config, graph));
+    QD_TRY(qd_model_build(run->ctx, model, &config, graph));
     QD_TRY(qd_state_create(run->ctx, *graph, QD_F32, false, &state));
     model->initialise(&config, state, rng);
     qd_state_destroy(state);

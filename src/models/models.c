@@ -7,6 +7,12 @@
 static const qd_model_info *const models[] = {QD_MODEL_LIST(QD_MODEL_ENTRY) NULL};
 #undef QD_MODEL_ENTRY
 
+enum qd_status qd_model_build(qd_context *ctx, const qd_model_info *model, const qd_model_config *config,
+                              qd_graph **out)
+{
+    return model->build(ctx, model, config, out);
+}
+
 const qd_model_info *const *qd_model_list(void)
 {
     return models;

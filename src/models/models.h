@@ -1,4 +1,5 @@
-/* The networks, by name: torchvision 0.14's, built module by module. */
+/* The networks, by name: torchvision 0.14's, built module by module, and variants of them that differ in one switch:
+ * what of a network makes its ranges drift is asked by taking it away. */
 #ifndef QD_MODELS_MODELS_H
 #define QD_MODELS_MODELS_H
 
@@ -25,11 +26,15 @@ typedef struct qd_model_config {
 
 typedef struct qd_model_info {
     const char *name;              /* "resnet18": configuration, file names */
+    const char *variant_of;        /* NULL: torchvision's network; else the name of the one it departs from */
     const char *display_name;      /* "ResNet18": model_name in results */
     const char *head;              /* module of the classifier: "fc" */
     const char *torchvision_head;  /* its Linear in torchvision's own network: "classifier.1" */
     const char *block_prefixes[4]; /* NULL-terminated; modules logged by default */
-    enum qd_status (*build)(qd_context *ctx, const qd_model_config *config, qd_graph **out);
+    const void *switches;          /* of the builder, in its own struct */
+    /* Through qd_model_build(). */
+    enum qd_status (*build)(qd_context *ctx, const struct qd_model_info *model, const qd_model_config *config,
+                            qd_graph **out);
     /* Draws every initial value as torchvision's constructor does, replaced heads included. */
     void (*initialise)(const qd_model_config *config, qd_state *state, qd_rng *rng);
 } qd_model_info;
@@ -39,6 +44,10 @@ typedef struct qd_model_info {
 #define QD_MODEL_EXTERN(name) extern const qd_model_info qd_model_##name;
 QD_MODEL_LIST(QD_MODEL_EXTERN)
 #undef QD_MODEL_EXTERN
+
+/* Errors: QD_ERR_USAGE (a setting out of range), QD_ERR_SHAPE, QD_ERR_MEMORY. */
+enum qd_status qd_model_build(qd_context *ctx, const qd_model_info *model, const qd_model_config *config,
+                              qd_graph **out);
 
 /* NULL-terminated list of all models; lookup by name (NULL when unknown). */
 const qd_model_info *const *qd_model_list(void);

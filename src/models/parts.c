@@ -30,10 +30,28 @@ int qd_part_batchnorm(qd_builder *b, const char *name, int64_t channels, int x)
     return qd_builder_call(b, name, "BatchNorm2d", QD_LAYER_batchnorm2d, &config, x, -1);
 }
 
+const char *qd_part_activation_class(enum qd_activation kind)
+{
+    switch (kind) {
+    case QD_ACTIVATION_RELU:
+        return "ReLU";
+    case QD_ACTIVATION_RELU6:
+        return "ReLU6";
+    case QD_ACTIVATION_SILU:
+        return "SiLU";
+    case QD_ACTIVATION_HARDSWISH:
+        return "Hardswish";
+    case QD_ACTIVATION_SIGMOID:
+        return "Sigmoid";
+    default:
+        return "Identity";
+    }
+}
+
 int qd_part_activation(qd_builder *b, const char *name, enum qd_activation kind, int x)
 {
-    const char *class_name = kind == QD_ACTIVATION_RELU ? "ReLU" : kind == QD_ACTIVATION_SILU ? "SiLU" : "Sigmoid";
-    return qd_builder_call(b, name, class_name, QD_LAYER_activation, &(qd_activation_config){kind}, x, -1);
+    return qd_builder_call(b, name, qd_part_activation_class(kind), QD_LAYER_activation,
+                           &(qd_activation_config){kind}, x, -1);
 }
 
 int qd_part_avgpool(qd_builder *b, const char *name, int x)

@@ -11,6 +11,8 @@ enum qd_status qd_part_start(qd_context *ctx, const char *model_name, const char
 /* Each calls a module `name` of the current container and returns its output value. */
 int qd_part_conv(qd_builder *b, const char *name, const qd_conv2d_config *config, int x);
 int qd_part_batchnorm(qd_builder *b, const char *name, int64_t channels, int x);
+/* "ReLU": PyTorch's name of the module. */
+const char *qd_part_activation_class(enum qd_activation kind);
 int qd_part_activation(qd_builder *b, const char *name, enum qd_activation kind, int x);
 int qd_part_avgpool(qd_builder *b, const char *name, int x);
 

@@ -40,7 +40,7 @@ static bench *bench_create(const char *model, enum qd_head head, int64_t size, i
     b->binary = head == QD_HEAD_BINARY;
     b->n = n;
     qd_model_config model_config = {.image_size = size, .num_classes = CLASSES, .head = head};
-    TEST_OK(b->ctx, qd_model_find(model)->build(b->ctx, &model_config, &b->graph));
+    TEST_OK(b->ctx, qd_model_build(b->ctx, qd_model_find(model), &model_config, &b->graph));
     TEST_OK(b->ctx, qd_state_create(b->ctx, b->graph, dtype, true, &b->state));
     TEST_OK(b->ctx, qd_plan_create(b->ctx, b->graph, b->state, config, &b->plan));
     rule_fill_state(b->state);

@@ -124,7 +124,7 @@ Test(replay, without_epochs_the_second_model_follows_the_first_ones_construction
         const qd_model_config config = qd_run_model_config(&run);
         qd_graph *graph = NULL;
         qd_state *state = NULL;
-        TEST_OK(ctx, model->build(ctx, &config, &graph));
+        TEST_OK(ctx, qd_model_build(ctx, model, &config, &graph));
         TEST_OK(ctx, qd_state_create(ctx, graph, QD_F32, false, &state));
         model->initialise(&config, state, &rng);
         qd_rng_skip(&rng, QD_RUN_ITERATOR_WORDS);

@@ -219,7 +219,7 @@ quant_network quant_network_create(qd_context *ctx, const char *name, int64_t n)
     if (strcmp(name, "small") == 0)
         TEST_OK(ctx, build_small(ctx, &network.graph));
     else
-        TEST_OK(ctx, qd_model_find(binary ? "resnet18" : name)->build(ctx, &config, &network.graph));
+        TEST_OK(ctx, qd_model_build(ctx, qd_model_find(binary ? "resnet18" : name), &config, &network.graph));
     TEST_OK(ctx, qd_state_create(ctx, network.graph, QD_F32, false, &network.state));
     fill_params(network.graph, network.state, &rng);
     fill_images(&network, &rng);

@@ -40,7 +40,7 @@ typedef struct sample {
 static sample sample_create(const char *model, int64_t classes, enum qd_head head)
 {
     sample s = {.model = qd_model_find(model), .config = {.image_size = 32, .num_classes = classes, .head = head}};
-    TEST_OK(ctx, s.model->build(ctx, &s.config, &s.graph));
+    TEST_OK(ctx, qd_model_build(ctx, s.model, &s.config, &s.graph));
     TEST_OK(ctx, qd_state_create(ctx, s.graph, QD_F32, false, &s.state));
     rule_fill_state(s.state);
     for (int i = 0; i < s.graph->batches_tracked_count; i++)
@@ -74,7 +74,7 @@ static enum qd_status read_back(const sample *s, qd_model_config *config, qd_sta
     TEST_OK(ctx, qd_weights_open(ctx, path, &weights));
     enum qd_status status = qd_weights_recognise(ctx, &weights, s->model, config);
     if (status == QD_OK) {
-        TEST_OK(ctx, s->model->build(ctx, config, graph));
+        TEST_OK(ctx, qd_model_build(ctx, s->model, config, graph));
         TEST_OK(ctx, qd_state_create(ctx, *graph, QD_F32, false, state));
         status = qd_weights_fill(ctx, &weights, *state);
     }

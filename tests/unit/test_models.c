@@ -34,7 +34,7 @@ static qd_graph *build(const char *name, const char *head, int64_t size)
     qd_model_config config = {
         .image_size = size, .num_classes = 10, .head = strcmp(head, "binary") == 0 ? QD_HEAD_BINARY : QD_HEAD_LINEAR};
     qd_graph *graph = NULL;
-    TEST_OK(ctx, info->build(ctx, &config, &graph));
+    TEST_OK(ctx, qd_model_build(ctx, info, &config, &graph));
     return graph;
 }
 
@@ -182,19 +182,142 @@ Test(models, lists_and_lookups)
 {
     cr_expect_str_eq(qd_model_list()[0]->name, "resnet18");
     cr_expect_str_eq(qd_model_list()[1]->display_name, "EfficientNet-B0");
-    cr_expect_null(qd_model_list()[2]);
     cr_expect_null(qd_model_find("resnet50"));
+    for (int i = 0; qd_model_list()[i]; i++) {
+        const qd_model_info *model = qd_model_list()[i];
+        cr_expect_eq(qd_model_find(model->name), model);
+        cr_expect_eq(model->variant_of == NULL, i < 2, "%s: the plain networks stand first", model->name);
+        cr_expect(!model->variant_of || qd_model_find(model->variant_of), "%s", model->name);
+    }
+}
+
+/* What a network is made of, by module class. */
+typedef struct census {
+    int64_t parameters;
+    int convs, depthwise, gates, depths;
+    int activations[QD_ACTIVATION_SIGMOID + 1];
+} census;
+
+static census count_parts(const char *name)
+{
+    qd_graph *graph = build(name, "linear", 64);
+    census c = {0};
+    for (int i = 0; i < graph->param_count; i++)
+        c.parameters += graph->params[i].count;
+    for (int i = 0; i < graph->node_count; i++) {
+        const qd_node *node = &graph->nodes[i];
+        if (node->kind == QD_LAYER_conv2d) {
+            c.convs++;
+            c.depthwise += ((const qd_conv2d_config *)node->config)->groups > 1;
+        }
+        c.gates += node->kind == QD_LAYER_channel_multiply;
+        if (node->kind == QD_LAYER_stochastic_depth)
+            c.depths += ((const qd_stochastic_depth_config *)node->config)->p > 0.0;
+        if (node->kind == QD_LAYER_activation)
+            c.activations[((const qd_activation_config *)node->config)->kind]++;
+    }
+    qd_graph_destroy(graph);
+    return c;
+}
+
+/* Each variant differs from its network in its switch and in nothing else. */
+Test(models, variants_depart_in_one_switch)
+{
+    const census resnet = count_parts("resnet18"), efficient = count_parts("efficientnet_b0");
+    cr_expect_eq(resnet.convs, 20);
+    cr_expect_eq(efficient.convs, 81);
+    cr_expect_eq(efficient.depthwise, 16);
+    static const struct {
+        const char *name;
+        enum qd_activation kind;
+    } swapped[] = {{"resnet18_silu", QD_ACTIVATION_SILU},
+                   {"efficientnet_b0_relu", QD_ACTIVATION_RELU},
+                   {"efficientnet_b0_relu6", QD_ACTIVATION_RELU6},
+                   {"efficientnet_b0_hardswish", QD_ACTIVATION_HARDSWISH}};
+    for (size_t i = 0; i < sizeof swapped / sizeof swapped[0]; i++) {
+        census plain = i == 0 ? resnet : efficient, c = count_parts(swapped[i].name);
+        const enum qd_activation before = i == 0 ? QD_ACTIVATION_RELU : QD_ACTIVATION_SILU;
+        cr_expect_eq(c.activations[before], 0, "%s", swapped[i].name);
+        cr_expect_eq(c.activations[swapped[i].kind], plain.activations[before], "%s", swapped[i].name);
+        c.activations[before] = plain.activations[before];
+        c.activations[swapped[i].kind] = plain.activations[swapped[i].kind];
+        cr_expect_eq(memcmp(&c, &plain, sizeof c), 0, "%s: only the activation changes", swapped[i].name);
+    }
+
+    census c = count_parts("resnet18_separable");
+    cr_expect_eq(c.depthwise, 16);
+    cr_expect_eq(c.convs, resnet.convs + 16);
+
+    c = count_parts("efficientnet_b0_no_se");
+    cr_expect_eq(c.gates, 0);
+    cr_expect_eq(c.convs, efficient.convs - 2 * 16);
+    cr_expect_eq(c.activations[QD_ACTIVATION_SIGMOID], 0);
+    cr_expect_eq(c.depths, efficient.depths);
+
+    c = count_parts("efficientnet_b0_dense");
+    cr_expect_eq(c.depthwise, 16 - 3, "one block in the first stage, two in the second");
+    cr_expect_eq(c.convs, efficient.convs);
+    /* 9·(C - 1)·C more weights in each of these. */
+    cr_expect_eq(c.parameters - efficient.parameters, 9 * (31 * 32 + 95 * 96 + 143 * 144));
+
+    c = count_parts("efficientnet_b0_no_depth");
+    cr_expect_eq(c.depths, 0);
+    cr_expect_eq(c.parameters, efficient.parameters);
+
+    c = count_parts("efficientnet_lite0");
+    cr_expect_eq(c.gates, 0);
+    cr_expect_eq(c.activations[QD_ACTIVATION_SILU], 0);
+    cr_expect_eq(c.depths, efficient.depths);
+}
+
+/* A variant trains: a step on noise gives a finite loss and moves every parameter's gradient off zero. */
+Test(models, variants_train)
+{
+    for (int i = 2; qd_model_list()[i]; i++) {
+        const qd_model_info *model = qd_model_list()[i];
+        const qd_model_config config = {.image_size = 64, .num_classes = 10};
+        qd_graph *graph = build(model->name, "linear", 64);
+        qd_state *state = NULL;
+        qd_plan *plan = NULL;
+        qd_rng rng;
+        qd_tensor logits;
+        static float x[4 * 64 * 64 * 3];
+        qd_rng_seed(&rng, 5);
+        TEST_OK(ctx, qd_state_create(ctx, graph, QD_F32, true, &state));
+        model->initialise(&config, state, &rng);
+        qd_rng_normal_f32(&rng, x, (int64_t)(sizeof x / sizeof x[0]), 0.0f, 1.0f);
+        TEST_OK(ctx, qd_plan_create(ctx, graph, state, &QD_PLAN_TRAINING(4), &plan));
+        const qd_draws draws = qd_draws_from_rng(&rng);
+        TEST_OK(ctx, qd_plan_forward(plan, x, 4, &draws, NULL, NULL, &logits));
+        float dlogits[4 * 10];
+        for (int k = 0; k < 40; k++) {
+            cr_assert(isfinite(((const float *)logits.data)[k]), "%s", model->name);
+            dlogits[k] = (float)(k % 7) - 3.0f;
+        }
+        TEST_OK(ctx, qd_plan_backward(plan, dlogits));
+        for (int p = 0; p < graph->param_count; p++) {
+            const qd_tensor gradient = qd_state_param(state, QD_BLOCK_GRADS, p);
+            const float *g = gradient.data;
+            double energy = 0.0;
+            for (int64_t k = 0; k < graph->params[p].count; k++)
+                energy += (double)g[k] * (double)g[k];
+            cr_expect(isfinite(energy) && energy > 0.0, "%s: gradient of %s", model->name, graph->params[p].name);
+        }
+        qd_plan_destroy(plan);
+        qd_state_destroy(state);
+        qd_graph_destroy(graph);
+    }
 }
 
 Test(models, impossible_settings_are_refused)
 {
     qd_graph *graph = NULL;
     const qd_model_info *info = qd_model_find("resnet18");
-    TEST_FAILS(ctx, info->build(ctx, &(qd_model_config){.image_size = 31, .num_classes = 10}, &graph), QD_ERR_USAGE,
-               "image size of 32 to");
-    TEST_FAILS(ctx, info->build(ctx, &(qd_model_config){.image_size = 1 << 20, .num_classes = 10}, &graph),
+    TEST_FAILS(ctx, qd_model_build(ctx, info, &(qd_model_config){.image_size = 31, .num_classes = 10}, &graph),
+               QD_ERR_USAGE, "image size of 32 to");
+    TEST_FAILS(ctx, qd_model_build(ctx, info, &(qd_model_config){.image_size = 1 << 20, .num_classes = 10}, &graph),
                QD_ERR_USAGE, "got 1048576");
-    TEST_FAILS(ctx, info->build(ctx, &(qd_model_config){.image_size = 64}, &graph), QD_ERR_USAGE,
+    TEST_FAILS(ctx, qd_model_build(ctx, info, &(qd_model_config){.image_size = 64}, &graph), QD_ERR_USAGE,
                "at least one class");
     cr_expect_null(graph);
 }
