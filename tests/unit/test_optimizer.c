@@ -43,7 +43,7 @@ Test(sgd, follows_the_formulas)
     qd_state *state;
     qd_sgd *sgd;
     TEST_OK(ctx, qd_state_create(ctx, graph, QD_F64, true, &state));
-    TEST_OK(ctx, qd_sgd_create(ctx, state, 0.9, 1e-2, &sgd));
+    TEST_OK(ctx, qd_sgd_create(ctx, state, &(qd_sgd_config){.momentum = 0.9, .weight_decay = 1e-2}, &sgd));
     int64_t count = graph->param_elements;
     double *w = state->params, *g = state->grads, *m = state->momentum;
     double *expected_w = malloc((size_t)count * sizeof *w), *expected_m = malloc((size_t)count * sizeof *m);
@@ -82,7 +82,7 @@ Test(sgd, gradient_norm_is_the_same_bits_for_any_number_of_threads)
         qd_state *state;
         qd_sgd *sgd;
         TEST_OK(ctx, qd_state_create(ctx, graph, QD_F32, true, &state));
-        TEST_OK(ctx, qd_sgd_create(ctx, state, 0.9, 0.0, &sgd));
+        TEST_OK(ctx, qd_sgd_create(ctx, state, &(qd_sgd_config){.momentum = 0.9, .weight_decay = 0.0}, &sgd));
         float *g = state->grads;
         expected = 0.0;
         for (int64_t i = 0; i < graph->param_elements; i++) {
@@ -101,6 +101,136 @@ Test(sgd, gradient_norm_is_the_same_bits_for_any_number_of_threads)
     cr_assert_eq(norms[0], norms[2]);
 }
 
+/* A convolution, BatchNorm, a Linear. */
+static qd_graph *norm_graph(qd_context *ctx)
+{
+    qd_builder *b;
+    qd_graph *graph;
+    const qd_conv2d_config conv = {.in_channels = 1, .out_channels = 3, .kernel = 1, .stride = 1, .groups = 1};
+    const qd_batchnorm2d_config norm = {.channels = 3, .eps = 1e-5, .momentum = 0.1};
+    const qd_linear_config linear = {.in_features = 3, .out_features = 2};
+    TEST_OK(ctx, qd_builder_create(ctx, "toy", "Toy", (qd_dims){.rank = 4, .c = 1, .h = 1, .w = 1}, &b));
+    int value = qd_builder_call(b, "conv", "Conv2d", QD_LAYER_conv2d, &conv, qd_builder_input(b), -1);
+    value = qd_builder_call(b, "bn", "BatchNorm2d", QD_LAYER_batchnorm2d, &norm, value, -1);
+    value = qd_builder_apply(b, "flatten", QD_LAYER_flatten, NULL, value, -1);
+    value = qd_builder_call(b, "fc", "Linear", QD_LAYER_linear, &linear, value, -1);
+    TEST_OK(ctx, qd_builder_finish(b, value, &graph));
+    qd_builder_destroy(b);
+    return graph;
+}
+
+typedef struct norm_case {
+    qd_context *ctx;
+    qd_graph *graph;
+    qd_state *state;
+    double *gamma, *beta; /* [3] */
+    double *dgamma, *dbeta;
+} norm_case;
+
+static norm_case norm_case_create(void)
+{
+    norm_case c = {.ctx = test_context_create(2)};
+    c.graph = norm_graph(c.ctx);
+    TEST_OK(c.ctx, qd_state_create(c.ctx, c.graph, QD_F64, true, &c.state));
+    const int gamma = qd_graph_find_param(c.graph, "bn.weight"), beta = qd_graph_find_param(c.graph, "bn.bias");
+    c.gamma = qd_state_param(c.state, QD_BLOCK_PARAMS, gamma).data;
+    c.beta = qd_state_param(c.state, QD_BLOCK_PARAMS, beta).data;
+    c.dgamma = qd_state_param(c.state, QD_BLOCK_GRADS, gamma).data;
+    c.dbeta = qd_state_param(c.state, QD_BLOCK_GRADS, beta).data;
+    return c;
+}
+
+static void norm_case_step(const norm_case *c, const qd_sgd_config *config)
+{
+    qd_sgd *sgd;
+    TEST_OK(c->ctx, qd_sgd_create(c->ctx, c->state, config, &sgd));
+    qd_sgd_apply_step(sgd, 0.5, true);
+    qd_sgd_destroy(sgd);
+}
+
+static void norm_case_destroy(norm_case *c)
+{
+    qd_state_destroy(c->state);
+    qd_graph_destroy(c->graph);
+    qd_context_destroy(c->ctx);
+}
+
+Test(sgd, can_spare_batchnorm_from_weight_decay)
+{
+    norm_case c = norm_case_create();
+    const qd_tensor conv = qd_state_param(c.state, QD_BLOCK_PARAMS, qd_graph_find_param(c.graph, "conv.weight"));
+    const qd_tensor fc = qd_state_param(c.state, QD_BLOCK_PARAMS, qd_graph_find_param(c.graph, "fc.bias"));
+    c.gamma[1] = c.beta[2] = ((double *)conv.data)[0] = ((double *)fc.data)[1] = 1.0;
+    norm_case_step(&c, &(qd_sgd_config){.weight_decay = 0.5, .spare_batchnorm = true});
+    /* lr · decay = 0.25 is taken off what decays. */
+    cr_expect_eq(c.gamma[1], 1.0);
+    cr_expect_eq(c.beta[2], 1.0);
+    cr_expect_eq(((double *)conv.data)[0], 0.75);
+    cr_expect_eq(((double *)fc.data)[1], 0.75);
+    norm_case_destroy(&c);
+}
+
+Test(sgd, range_penalty_draws_in_the_channels_that_end_the_range)
+{
+    norm_case c = norm_case_create();
+    const double gamma[3] = {1.0, -2.0, 0.5}, beta[3] = {2.0, 0.0, -6.0};
+    memcpy(c.gamma, gamma, sizeof gamma);
+    memcpy(c.beta, beta, sizeof beta);
+    /* Ends: channel 1 above (0 + 3·2 = 6), channel 2 below (-6 - 1.5 = -7.5). */
+    norm_case_step(&c, &(qd_sgd_config){.levers = {.range_penalty = 0.1}});
+    const double lr = 0.5;
+    cr_expect_eq(c.gamma[0], 1.0);
+    cr_expect_eq(c.beta[0], 2.0);
+    /* Products of short decimals: one rounding or two. */
+    cr_expect_float_eq(c.gamma[1], -2.0 + lr * 0.1 * 3.0, 1e-15);
+    cr_expect_float_eq(c.beta[1], -lr * 0.1, 1e-15);
+    cr_expect_float_eq(c.gamma[2], 0.5 - lr * 0.1 * 3.0, 1e-15);
+    cr_expect_float_eq(c.beta[2], -6.0 + lr * 0.1, 1e-15);
+    norm_case_destroy(&c);
+}
+
+/* The subgradient is the slope of the penalty where it has one. */
+Test(sgd, range_penalty_agrees_with_differences)
+{
+    norm_case c = norm_case_create();
+    const double gamma[3] = {0.7, -1.1, 0.4}, beta[3] = {0.3, -0.2, 0.1}, h = 1e-6;
+    for (int i = 0; i < 6; i++) {
+        double penalty[2];
+        for (int side = 0; side < 2; side++) {
+            double g[3], b[3], top = -INFINITY, bottom = INFINITY;
+            memcpy(g, gamma, sizeof g);
+            memcpy(b, beta, sizeof b);
+            (i < 3 ? g : b)[i % 3] += side ? h : -h;
+            for (int ch = 0; ch < 3; ch++) {
+                top = fmax(top, b[ch] + 3.0 * fabs(g[ch]));
+                bottom = fmin(bottom, b[ch] - 3.0 * fabs(g[ch]));
+            }
+            penalty[side] = top - bottom;
+        }
+        memcpy(c.gamma, gamma, sizeof gamma);
+        memcpy(c.beta, beta, sizeof beta);
+        memset(c.state->grads, 0, (size_t)c.graph->param_elements * sizeof(double));
+        qd_levers_add_gradients(&(qd_levers){.range_penalty = 1.0}, c.state);
+        /* Piecewise linear: only rounding of the difference remains. */
+        cr_expect_float_eq((i < 3 ? c.dgamma : c.dbeta)[i % 3], (penalty[1] - penalty[0]) / (2.0 * h), 1e-8, "%d", i);
+    }
+    norm_case_destroy(&c);
+}
+
+Test(sgd, gamma_is_clamped_after_the_step)
+{
+    norm_case c = norm_case_create();
+    const double gamma[3] = {1.5, -1.5, 0.5};
+    memcpy(c.gamma, gamma, sizeof gamma);
+    c.beta[0] = 9.0;
+    norm_case_step(&c, &(qd_sgd_config){.levers = {.gamma_clamp = 1.25}});
+    cr_expect_eq(c.gamma[0], 1.25);
+    cr_expect_eq(c.gamma[1], -1.25);
+    cr_expect_eq(c.gamma[2], 0.5);
+    cr_expect_eq(c.beta[0], 9.0);
+    norm_case_destroy(&c);
+}
+
 Test(sgd, refuses_a_state_without_gradients)
 {
     qd_context *ctx = test_context_create(1);
@@ -108,7 +238,8 @@ Test(sgd, refuses_a_state_without_gradients)
     qd_state *state;
     qd_sgd *sgd = NULL;
     TEST_OK(ctx, qd_state_create(ctx, graph, QD_F32, false, &state));
-    TEST_FAILS(ctx, qd_sgd_create(ctx, state, 0.9, 0.0, &sgd), QD_ERR_USAGE, "without gradients");
+    TEST_FAILS(ctx, qd_sgd_create(ctx, state, &(qd_sgd_config){.momentum = 0.9, .weight_decay = 0.0}, &sgd),
+               QD_ERR_USAGE, "without gradients");
     cr_assert_null(sgd);
     qd_state_destroy(state);
     qd_graph_destroy(graph);
