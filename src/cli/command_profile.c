@@ -126,8 +126,8 @@ int cli_command_profile(int argc, char **argv)
         .doc =
             "Where a training step's time goes, layer by layer: milliseconds of the best of several steps, GFLOP/s, "
             "GB/s, and the floor: the layer's operations at this machine's peak or its fewest bytes at this "
-            "machine's "
-            "bandwidth, both measured first."
+            "machine's bandwidth, both measured first. Convolutions count as direct ones: where Winograd's way is "
+            "taken, the floor can be passed."
             "\vExample: quantdrift profile efficientnet_b0 --batch 32 --trace trace.json",
         .children = children,
     };

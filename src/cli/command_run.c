@@ -134,7 +134,8 @@ int cli_command_run(int argc, char **argv)
                "prints and writes the table of float against INT8 accuracy."
                "\vExample: quantdrift run experiments/imagewoof_divergence.json --data data/imagewoof2-320 "
                "--set num_epochs=10 --set models='[\"resnet18\"]'\n\n"
-               "An interrupt (Ctrl-C) stops after the step under way; --resume continues to the same bits.",
+               "An interrupt (Ctrl-C) finishes the step under way and leaves a checkpoint; a second one stops at "
+               "once. --resume continues to the same bits.",
         .children = cli_common_children,
     };
     run_options options = {.assignments = calloc((size_t)argc, sizeof(char *))};

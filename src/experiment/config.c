@@ -19,6 +19,7 @@ enum qd_status qd_config_init(qd_context *ctx, qd_config *config)
         .lr = 0.01,
         .momentum = 0.9,
         .weight_decay = 1e-4,
+        .weight_decay_batchnorm = true,
         .image_size = 224,
         .num_classes = QD_CONFIG_NULL,
         .head = QD_HEAD_LINEAR,
@@ -31,7 +32,7 @@ enum qd_status qd_config_init(qd_context *ctx, qd_config *config)
                          .batch_size = 16},
     };
     for (const qd_model_info *const *model = qd_model_list(); *model; model++)
-        if (config->model_count < QD_CONFIG_MAX_MODELS)
+        if (!(*model)->variant_of)
             config->models[config->model_count++] = *model;
     if (!config->data_dir || !config->output_dir) {
         qd_config_free(config);
@@ -99,7 +100,7 @@ static void describe_expected(const qd_config_key *key, char *text, size_t size)
 
 static enum qd_status fail_value(qd_context *ctx, const char *source, const qd_config_key *key, const cJSON *value)
 {
-    char expected[256];
+    char expected[512];
     describe_expected(key, expected, sizeof expected);
     char *got = qd_json_print_line(value);
     enum qd_status status = qd_fail(ctx, QD_ERR_USAGE, "%s, key '%s': expected %s, got %.100s", source, key->name,
@@ -341,7 +342,7 @@ cJSON *qd_config_json(const qd_config *config, bool deciding_only)
     const qd_config_key *keys = qd_config_keys(&count);
     cJSON *root = cJSON_CreateObject();
     for (int i = 0; root && i < count; i++) {
-        if (deciding_only && !keys[i].decides_numbers)
+        if (deciding_only && keys[i].decides == QD_DECIDES_NOTHING)
             continue;
         const char *dot = strchr(keys[i].name, '.');
         cJSON *parent = root;
@@ -362,21 +363,44 @@ cJSON *qd_config_json(const qd_config *config, bool deciding_only)
     return root;
 }
 
+/* "lr=0.02;" when that is not the default. */
+static bool hash_key(const qd_config *config, const qd_config *defaults, const qd_config_key *key, qd_sha256 *hash)
+{
+    cJSON *value = qd_config_key_json(config, key), *usual = qd_config_key_json(defaults, key);
+    char *line = value ? qd_json_print_line(value) : NULL, *usual_line = usual ? qd_json_print_line(usual) : NULL;
+    const bool done = line && usual_line;
+    if (done && strcmp(line, usual_line) != 0) {
+        qd_sha256_update(hash, key->name, strlen(key->name));
+        qd_sha256_update(hash, "=", 1);
+        qd_sha256_update(hash, line, strlen(line));
+        qd_sha256_update(hash, ";", 1);
+    }
+    free(line);
+    free(usual_line);
+    cJSON_Delete(value);
+    cJSON_Delete(usual);
+    return done;
+}
+
 enum qd_status qd_config_hash(qd_context *ctx, const qd_config *config, int model_index, char text[65])
 {
-    cJSON *json = qd_config_json(config, true);
-    char *line = json ? qd_json_print_line(json) : NULL;
-    cJSON_Delete(json);
-    if (!line)
-        return qd_fail(ctx, QD_ERR_MEMORY, "configuration: out of memory");
+    int count;
+    const qd_config_key *keys = qd_config_keys(&count);
+    qd_config defaults;
     qd_sha256 hash;
+    bool done = true;
+    QD_TRY(qd_config_init(ctx, &defaults));
     qd_sha256_init(&hash);
-    qd_sha256_update(&hash, line, strlen(line));
+    for (int i = 0; done && i < count; i++)
+        if (keys[i].decides == QD_DECIDES_TRAINING)
+            done = hash_key(config, &defaults, &keys[i], &hash);
+    qd_config_free(&defaults);
+    if (!done)
+        return qd_fail(ctx, QD_ERR_MEMORY, "configuration: out of memory");
     for (int i = 0; i <= model_index && i < config->model_count; i++) {
         qd_sha256_update(&hash, "/", 1);
         qd_sha256_update(&hash, config->models[i]->name, strlen(config->models[i]->name));
     }
     qd_sha256_finish(&hash, text);
-    free(line);
     return QD_OK;
 }

@@ -36,6 +36,8 @@ typedef struct qd_config {
     int64_t log_every;
     bool log_all;
     double lr, momentum, weight_decay;
+    bool weight_decay_batchnorm;
+    double range_penalty, gamma_clamp; /* 0: off */
     int64_t image_size;
     bool drop_last;
     int64_t num_classes;    /* QD_CONFIG_NULL: as many as there are folders */
@@ -66,6 +68,13 @@ enum qd_key_kind {
     QD_KEY_FORMATS
 };
 
+/* What is different when a key's value is. */
+enum qd_decides {
+    QD_DECIDES_NOTHING,     /* results are the same */
+    QD_DECIDES_TRAINING,    /* the trained networks or what is logged of them: part of the hash */
+    QD_DECIDES_QUANTIZATION /* what is measured on checkpoints afterwards */
+};
+
 /* One key. Nested keys have a dot in their name. */
 typedef struct qd_config_key {
     const char *name;
@@ -73,7 +82,7 @@ typedef struct qd_config_key {
     size_t offset; /* into qd_config; unused by the lists */
     double min, max;
     const char *const *choices; /* NULL-terminated */
-    bool decides_numbers;       /* part of the hash: results differ when it does */
+    enum qd_decides decides;
     const char *doc;
 } qd_config_key;
 
@@ -100,11 +109,12 @@ enum qd_status qd_config_assign(qd_context *ctx, qd_config *config, const char *
 /* The value of one key as JSON; NULL when memory is short. */
 cJSON *qd_config_key_json(const qd_config *config, const qd_config_key *key);
 
-/* The configuration as a nested object: all keys, or those that decide the numbers. NULL when memory is short. */
+/* The configuration as a nested object: all keys, or those that decide something. NULL when memory is short. */
 cJSON *qd_config_json(const qd_config *config, bool deciding_only);
 
-/* Hex SHA-256 of what decides the numbers of the model at `model_index`: the deciding keys and the models up to
- * it, because the generator passes from model to model. Errors: QD_ERR_MEMORY. */
+/* Hex SHA-256 of what decides the training of the model at `model_index`: the keys that do and are not at their
+ * defaults, so that a key added later leaves the hash of what it does not concern, and the models up to it, because
+ * the generator passes from model to model. Errors: QD_ERR_MEMORY. */
 enum qd_status qd_config_hash(qd_context *ctx, const qd_config *config, int model_index, char text[65]);
 
 #endif

@@ -82,7 +82,7 @@ enum qd_status qd_log_epoch(qd_model_run *m)
     m->results.timing.observe_s += observed - start;
     if (m->run->config->quantization.enabled) {
         qd_quantized_epoch quantized;
-        QD_TRY(qd_quantize_epoch(m, &quantized));
+        QD_TRY(qd_quantize_epoch(m, m->epoch, &quantized));
         enum qd_status status = qd_results_add_quantized(m->run->ctx, &m->results, &quantized);
         if (status != QD_OK) {
             free(quantized.tensors);

@@ -23,6 +23,11 @@ bool qd_run_is_complete(const qd_config *config, int64_t epoch, int64_t steps)
     return epoch >= config->num_epochs || (config->max_steps != QD_CONFIG_NULL && steps >= config->max_steps);
 }
 
+bool qd_run_is_logged_epoch(const qd_config *config, int64_t epoch, int64_t last_epoch, int64_t steps)
+{
+    return epoch % config->log_every == 0 || (epoch == last_epoch && qd_run_is_complete(config, last_epoch, steps));
+}
+
 qd_loader_config qd_run_loader_config(const qd_run *run, const qd_graph *graph, bool training)
 {
     const qd_config *config = run->config;
@@ -78,17 +83,20 @@ static enum qd_status set_up(qd_model_run *m)
     const qd_run *run = m->run;
     qd_context *ctx = run->ctx;
     const qd_config *config = run->config;
-    QD_TRY(m->model->build(ctx, &m->model_config, &m->graph));
+    QD_TRY(qd_model_build(ctx, m->model, &m->model_config, &m->graph));
     qd_loader_config loader = qd_run_loader_config(run, m->graph, true);
     QD_TRY(qd_loader_create(ctx, &loader, &m->train_loader));
     QD_TRY(check_batch_of_one(m));
     loader = qd_run_loader_config(run, m->graph, false);
     QD_TRY(qd_loader_create(ctx, &loader, &m->val_loader));
     QD_TRY(qd_state_create(ctx, m->graph, QD_F32, true, &m->state));
-    const qd_trainer_config trainer = {.batch_size = config->batch_size,
-                                       .head = m->model_config.head,
-                                       .momentum = config->momentum,
-                                       .weight_decay = config->weight_decay};
+    const qd_trainer_config trainer = {
+        .batch_size = config->batch_size,
+        .head = m->model_config.head,
+        .sgd = {.momentum = config->momentum,
+                .weight_decay = config->weight_decay,
+                .spare_batchnorm = !config->weight_decay_batchnorm,
+                .levers = {.range_penalty = config->range_penalty, .gamma_clamp = config->gamma_clamp}}};
     QD_TRY(qd_trainer_create(ctx, m->graph, m->state, &trainer, &m->trainer));
     return qd_plan_create(ctx, m->graph, m->state, &QD_PLAN_INFERENCE(config->batch_size), &m->inference);
 }
@@ -109,15 +117,17 @@ static void tear_down(qd_model_run *m)
 
 /* ---- writing ---- */
 
+static const qd_epoch_state no_epoch;
+
 static bool is_logged_epoch(const qd_model_run *m, int64_t epoch)
 {
-    bool last = epoch == m->epoch && qd_run_is_complete(m->run->config, m->epoch, m->steps);
-    return epoch % m->run->config->log_every == 0 || last;
+    return qd_run_is_logged_epoch(m->run->config, epoch, m->epoch, m->steps);
 }
 
-static enum qd_status write_checkpoint(const qd_model_run *m, const char *path)
+static enum qd_status write_checkpoint(const qd_model_run *m, const char *path, const qd_epoch_state *begun)
 {
-    qd_checkpoint_info info = {.config = m->model_config, .epoch = m->epoch, .step = m->steps, .rng = m->rng};
+    qd_checkpoint_info info = {
+        .config = m->model_config, .epoch = m->epoch, .step = m->steps, .rng = m->rng, .begun = *begun};
     snprintf(info.model, sizeof info.model, "%s", m->model->name);
     memcpy(info.config_hash, m->config_hash, sizeof info.config_hash);
     memcpy(info.data_fingerprint, m->run->data_fingerprint, sizeof info.data_fingerprint);
@@ -136,9 +146,30 @@ static enum qd_status write_logged_checkpoint(const qd_model_run *m)
     char *path = qd_checkpoint_path(m->run, m->model, which);
     if (!path)
         return qd_fail(m->run->ctx, QD_ERR_MEMORY, "checkpoint of %s: out of memory", m->model->display_name);
-    enum qd_status status = write_checkpoint(m, path);
+    enum qd_status status = write_checkpoint(m, path, &no_epoch);
     free(path);
     return status;
+}
+
+/* After an interrupt in an epoch: `last` is the network as its last step left it. What came after the epoch's
+ * training is done again on resuming. */
+static enum qd_status write_begun_checkpoint(qd_model_run *m)
+{
+    m->epoch = m->phase_epoch - 1;
+    m->rng = m->begun.start;
+    qd_results_truncate(&m->results, m->epoch);
+    return write_checkpoint(m, m->last_path, &m->begun);
+}
+
+enum qd_status qd_model_run_write_results(const qd_model_run *m)
+{
+    const qd_run *run = m->run;
+    const qd_results_sources sources = {.config = run->config,
+                                        .config_hash = m->config_hash,
+                                        .training = run->training,
+                                        .validation = run->validation,
+                                        .mixed_batch_images = run->mixed.count};
+    return qd_results_write(run->ctx, m->results_path, &m->results, &sources);
 }
 
 /* After training and validation of an epoch. `last` is written at the end: it says that everything before it is
@@ -151,15 +182,12 @@ static enum qd_status finish_epoch(qd_model_run *m)
         QD_TRY(qd_log_epoch(m));
         QD_TRY(write_logged_checkpoint(m));
     }
-    const qd_results_sources sources = {.config = run->config,
-                                        .config_hash = m->config_hash,
-                                        .training = run->training,
-                                        .validation = run->validation,
-                                        .mixed_batch_images = run->mixed.count};
-    QD_TRY(qd_results_write(run->ctx, m->results_path, &m->results, &sources));
+    QD_TRY(qd_model_run_write_results(m));
     QD_TRY(qd_metrics_write(run->ctx, run->config, run->metrics, &m->results));
     QD_TRY(qd_tracking_add(m->events, run->config, &m->results, logged ? m->state : NULL));
-    return write_checkpoint(m, m->last_path);
+    QD_TRY(write_checkpoint(m, m->last_path, &no_epoch));
+    m->begun = no_epoch;
+    return QD_OK;
 }
 
 /* ---- epochs ---- */
@@ -227,20 +255,22 @@ static enum qd_status train_epoch(qd_model_run *m)
         .on_step = on_train_step,
         .user = m,
     };
-    qd_totals totals;
-    int64_t steps_before = m->steps;
+    if (m->begun.batches == 0)
+        m->begun = (qd_epoch_state){.start = m->rng, .consumed = m->rng};
+    const int64_t steps_before = m->steps, images_before = m->begun.totals.count;
     m->phase_epoch = m->epoch + 1;
     qd_progress_begin(m, "train");
-    QD_TRY(qd_trainer_run_epoch(m->trainer, m->train_loader, &m->rng, &m->steps, &options, &totals));
+    QD_TRY(qd_trainer_run_epoch(m->trainer, m->train_loader, &m->begun, &m->steps, &options));
+    m->rng = m->begun.consumed;
     double seconds = qd_progress_phase_seconds(m);
     m->results.timing.train_s += seconds;
-    m->results.timing.train_images += totals.count;
+    m->results.timing.train_images += m->begun.totals.count - images_before;
     m->results.timing.data_wait_s += qd_loader_wait_seconds(m->train_loader);
     m->pace.train_s += seconds;
     m->pace.steps += m->steps - steps_before;
     m->epoch++;
     QD_TRY(validate(m));
-    QD_TRY(add_history(m, &totals));
+    QD_TRY(add_history(m, &m->begun.totals));
     return finish_epoch(m);
 }
 
@@ -249,14 +279,13 @@ static enum qd_status train_epoch(qd_model_run *m)
 static enum qd_status restore(qd_model_run *m, const qd_checkpoint_info *info)
 {
     qd_context *ctx = m->run->ctx;
-    QD_TRY(qd_checkpoint_read(ctx, m->last_path, m->state));
     qd_results_free(&m->results);
     QD_TRY(qd_results_read(ctx, m->results_path, m->model, &m->results));
     qd_results_truncate(&m->results, info->epoch);
     if (info->history_json)
         QD_TRY(qd_history_parse(ctx, info->history_json, &m->results));
     m->epoch = info->epoch;
-    m->steps = info->step;
+    m->steps = info->step - info->begun.batches; /* at that epoch's end */
     m->rng = info->rng;
     for (int64_t epoch = 0; epoch <= m->epoch; epoch++)
         if (is_logged_epoch(m, epoch) && !qd_results_find_log(&m->results, epoch))
@@ -265,10 +294,40 @@ static enum qd_status restore(qd_model_run *m, const qd_checkpoint_info *info)
                 "resuming %s: '%s' has no activation log of epoch %lld although '%s' is past it; the two files "
                 "are not of one run",
                 m->model->display_name, m->results_path, (long long)epoch, m->last_path);
+    if (qd_requantize_is_needed(m, m->epoch))
+        QD_TRY(qd_requantize(m, m->epoch));
+    m->steps = info->step;
+    m->begun = info->begun;
     if (m->run->step_log)
         QD_TRY(qd_step_log_rewind(m->run->step_log, m->model->display_name, m->steps));
-    qd_log(ctx, QD_LOG_INFO, "%s: resuming after epoch %lld", m->model->display_name, (long long)m->epoch);
+    QD_TRY(qd_checkpoint_read(ctx, m->last_path, m->state));
+    qd_log(ctx, QD_LOG_INFO, "%s: resuming after epoch %lld, step %lld", m->model->display_name, (long long)m->epoch,
+           (long long)m->steps);
     return QD_OK;
+}
+
+/* A model that is complete is not trained again; what is measured on its checkpoints may have to be. */
+static enum qd_status finish_complete(qd_model_run *m, const qd_checkpoint_info *info)
+{
+    qd_run *run = m->run;
+    if (!qd_file_exists(m->results_path))
+        return qd_fail(run->ctx, QD_ERR_INPUT,
+                       "resuming %s: '%s' is of a complete run, and its results '%s' are gone; put them back, or "
+                       "remove the checkpoint to train again",
+                       m->model->display_name, m->last_path, m->results_path);
+    QD_TRY(qd_results_read(run->ctx, m->results_path, m->model, &m->results));
+    m->epoch = info->epoch;
+    m->steps = info->step;
+    if (qd_requantize_is_needed(m, m->epoch)) {
+        QD_TRY(set_up(m));
+        QD_TRY(qd_requantize(m, m->epoch));
+        qd_log(run->ctx, QD_LOG_INFO, "%s: complete, its checkpoints quantized again", m->model->display_name);
+    } else {
+        qd_log(run->ctx, QD_LOG_INFO, "%s: complete, not trained again", m->model->display_name);
+    }
+    run->rng = info->rng;
+    QD_TRY(qd_metrics_add(run->ctx, run->config, &run->metrics, &m->results));
+    return qd_metrics_write(run->ctx, run->config, run->metrics, NULL);
 }
 
 enum qd_status qd_model_run_execute(qd_run *run, int model_index)
@@ -289,20 +348,9 @@ enum qd_status qd_model_run_execute(qd_run *run, int model_index)
     QD_TRY_GOTO(qd_config_hash(run->ctx, run->config, model_index, m.config_hash));
     if (run->options->resume)
         QD_TRY_GOTO(qd_resume_find(run, model_index, m.config_hash, &point));
-    if (point.found && qd_run_is_complete(run->config, point.info.epoch, point.info.step)) {
-        if (!qd_file_exists(m.results_path)) {
-            status =
-                qd_fail(run->ctx, QD_ERR_INPUT,
-                        "resuming %s: '%s' is of a complete run, and its results '%s' are gone; put them back, or "
-                        "remove the checkpoint to train again",
-                        m.model->display_name, m.last_path, m.results_path);
-            goto fail;
-        }
-        qd_log(run->ctx, QD_LOG_INFO, "%s: complete, not trained again", m.model->display_name);
-        run->rng = point.info.rng;
-        QD_TRY_GOTO(qd_results_read(run->ctx, m.results_path, m.model, &m.results));
-        QD_TRY_GOTO(qd_metrics_add(run->ctx, run->config, &run->metrics, &m.results));
-        QD_TRY_GOTO(qd_metrics_write(run->ctx, run->config, run->metrics, NULL));
+    if (point.found && point.info.begun.batches == 0 &&
+        qd_run_is_complete(run->config, point.info.epoch, point.info.step)) {
+        status = finish_complete(&m, &point.info);
         goto fail;
     }
     QD_TRY_GOTO(set_up(&m));
@@ -316,11 +364,13 @@ enum qd_status qd_model_run_execute(qd_run *run, int model_index)
             QD_TRY_GOTO(qd_step_log_rewind(run->step_log, m.model->display_name, 0));
         QD_TRY_GOTO(start(&m));
     }
-    while (!qd_run_is_complete(run->config, m.epoch, m.steps))
+    while (m.begun.batches > 0 || !qd_run_is_complete(run->config, m.epoch, m.steps))
         QD_TRY_GOTO(train_epoch(&m));
     run->rng = m.rng;
     QD_TRY_GOTO(qd_metrics_add(run->ctx, run->config, &run->metrics, &m.results));
 fail:
+    if (status == QD_ERR_INTERRUPTED && m.begun.batches > 0 && write_begun_checkpoint(&m) != QD_OK)
+        status = QD_ERR_IO; /* whose sentence stands */
     qd_checkpoint_info_free(&point.info);
     tear_down(&m);
     return status;

@@ -95,7 +95,7 @@ static enum qd_status measure_batch(stage *s, int64_t n, void *user)
 /* Integer and float results over the same images. */
 typedef struct comparison {
     qd_totals int8, real;
-    bool run_float; /* false: the float results are known already */
+    bool run_float; /* false: the float results are in the history */
 } comparison;
 
 static void add_loss(const stage *s, const qd_tensor *logits, qd_totals *totals)
@@ -131,15 +131,15 @@ static enum qd_status evaluate(stage *s, qd_quantized_epoch *out)
     if (all) {
         for (int64_t i = 0; i < total; i++)
             s->indices[i] = i;
-        c.real = s->m->validation;
         out->eval_images = total;
     } else {
         out->eval_images = qd_select_balanced(run->validation, wanted, s->indices);
     }
     qd_progress_begin(s->m, "int8");
     QD_TRY(for_batches(s, run->validation, out->eval_images, &c.int8, evaluate_batch, &c));
-    out->float_loss = qd_totals_loss(&c.real);
-    out->float_accuracy = qd_totals_accuracy_percent(&c.real);
+    const qd_history_entry *validated = qd_results_find_history(&s->m->results, out->epoch);
+    out->float_loss = all ? validated->val_loss : qd_totals_loss(&c.real);
+    out->float_accuracy = all ? validated->val_acc : qd_totals_accuracy_percent(&c.real);
     out->int8_loss = qd_totals_loss(&c.int8);
     out->int8_accuracy = qd_totals_accuracy_percent(&c.int8);
     return QD_OK;
@@ -172,12 +172,12 @@ static enum qd_status copy_records(const stage *s, qd_quantized_epoch *out)
     return QD_OK;
 }
 
-enum qd_status qd_quantize_epoch(qd_model_run *m, qd_quantized_epoch *out)
+enum qd_status qd_quantize_epoch(qd_model_run *m, int64_t epoch, qd_quantized_epoch *out)
 {
     const qd_run *run = m->run;
     const qd_quantization_config *config = &run->config->quantization;
     enum qd_status status = QD_OK;
-    qd_quantized_epoch q = {.epoch = m->epoch};
+    qd_quantized_epoch q = {.epoch = epoch};
     stage s = {0};
     QD_TRY_GOTO(create_stage(&s, m));
 

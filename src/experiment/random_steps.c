@@ -48,11 +48,11 @@ enum qd_status qd_random_steps_create(qd_context *ctx, const qd_benchmark_config
         return qd_fail(ctx, QD_ERR_USAGE, "benchmark: expected at least 1 step of at least 1 image, got %lld of %lld",
                        (long long)config->steps, (long long)config->batch);
     qd_rng_seed(&s.rng, SEED);
-    QD_TRY_GOTO(model->build(ctx, &model_config, &s.graph));
+    QD_TRY_GOTO(qd_model_build(ctx, model, &model_config, &s.graph));
     QD_TRY_GOTO(qd_state_create(ctx, s.graph, QD_F32, config->training, &s.state));
     QD_TRY_GOTO(qd_plan_create(ctx, s.graph, s.state, &plan, &s.plan));
     if (config->training)
-        QD_TRY_GOTO(qd_sgd_create(ctx, s.state, 0.9, 1e-4, &s.sgd));
+        QD_TRY_GOTO(qd_sgd_create(ctx, s.state, &(qd_sgd_config){.momentum = 0.9, .weight_decay = 1e-4}, &s.sgd));
     model->initialise(&model_config, s.state, &s.rng);
     QD_TRY_GOTO(allocate(&s));
     *out = s;

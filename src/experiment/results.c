@@ -23,11 +23,9 @@ void qd_results_free(qd_results *results)
     free(results->history);
     free_logs(results->logs, results->log_count);
     free_logs(results->mixed_logs, results->mixed_log_count);
-    for (int i = 0; i < results->quantized_count; i++) {
-        free(results->quantized[i].tensors);
-        free(results->quantized[i].weights);
-    }
+    qd_results_drop_quantized(results);
     free(results->quantized);
+    free(results->quantization_settings);
     *results = (qd_results){0};
 }
 
@@ -81,17 +79,35 @@ static void truncate_logs(qd_epoch_log *logs, int *count, int64_t epoch)
         free(logs[--*count].modules);
 }
 
+static void drop_last_quantized(qd_results *results)
+{
+    qd_quantized_epoch *last = &results->quantized[--results->quantized_count];
+    free(last->tensors);
+    free(last->weights);
+}
+
+void qd_results_drop_quantized(qd_results *results)
+{
+    while (results->quantized_count > 0)
+        drop_last_quantized(results);
+}
+
 void qd_results_truncate(qd_results *results, int64_t epoch)
 {
     while (results->history_count > 0 && results->history[results->history_count - 1].epoch > epoch)
         results->history_count--;
     truncate_logs(results->logs, &results->log_count, epoch);
     truncate_logs(results->mixed_logs, &results->mixed_log_count, epoch);
-    while (results->quantized_count > 0 && results->quantized[results->quantized_count - 1].epoch > epoch) {
-        qd_quantized_epoch *last = &results->quantized[--results->quantized_count];
-        free(last->tensors);
-        free(last->weights);
-    }
+    while (results->quantized_count > 0 && results->quantized[results->quantized_count - 1].epoch > epoch)
+        drop_last_quantized(results);
+}
+
+const qd_history_entry *qd_results_find_history(const qd_results *results, int64_t epoch)
+{
+    for (int i = 0; i < results->history_count; i++)
+        if (results->history[i].epoch == epoch)
+            return &results->history[i];
+    return NULL;
 }
 
 const qd_epoch_log *qd_results_find_log(const qd_results *results, int64_t epoch)
@@ -116,6 +132,14 @@ const qd_module_record *qd_epoch_log_find(const qd_epoch_log *log, const char *p
         if (strcmp(log->modules[i].path, path) == 0)
             return &log->modules[i];
     return NULL;
+}
+
+char *qd_quantization_settings(const qd_config *config)
+{
+    cJSON *json = qd_config_json(config, true);
+    char *line = json ? qd_json_print_line(cJSON_GetObjectItemCaseSensitive(json, "quantization")) : NULL;
+    cJSON_Delete(json);
+    return line;
 }
 
 char *qd_results_path(const char *output_dir, const qd_model_info *model)

@@ -63,6 +63,7 @@ typedef struct qd_results {
     int log_count, mixed_log_count;
     qd_quantized_epoch *quantized;
     int quantized_count;
+    char *quantization_settings; /* as the file that was read says, owned; NULL: made in this run */
     qd_timing timing;
 } qd_results;
 
@@ -85,10 +86,18 @@ enum qd_status qd_results_add_quantized(qd_context *ctx, qd_results *results, qd
 /* Drops everything that belongs to epochs after `epoch`. */
 void qd_results_truncate(qd_results *results, int64_t epoch);
 
+/* Drops all quantization. */
+void qd_results_drop_quantized(qd_results *results);
+
 /* The entry of an epoch; NULL when there is none. */
+const qd_history_entry *qd_results_find_history(const qd_results *results, int64_t epoch);
 const qd_epoch_log *qd_results_find_log(const qd_results *results, int64_t epoch);
 const qd_quantized_epoch *qd_results_find_quantized(const qd_results *results, int64_t epoch);
 const qd_module_record *qd_epoch_log_find(const qd_epoch_log *log, const char *path);
+
+/* The quantization settings of a configuration in one line, as results files record them; freed with free(), NULL
+ * when memory is short. */
+char *qd_quantization_settings(const qd_config *config);
 
 /* "<output_dir>/<model>_results.json"; NULL when memory is short; freed with free(). */
 char *qd_results_path(const char *output_dir, const qd_model_info *model);

@@ -208,6 +208,10 @@ static enum qd_status read_root(qd_context *ctx, reader *r, const cJSON *root, q
         QD_TRY(read_quantized_epoch(ctx, r, epoch, results));
     }
     read_timing(r, get(r, root, "timing"), &results->timing);
+    const cJSON *settings = get(r, get(r, get(r, root, "environment"), "configuration"), "quantization");
+    results->quantization_settings = settings ? qd_json_print_line(settings) : NULL;
+    if (settings && !results->quantization_settings)
+        return qd_fail(ctx, QD_ERR_MEMORY, "results: out of memory");
     return QD_OK;
 }
 

@@ -61,7 +61,7 @@ static void compare_configs(const qd_config *was, const qd_config *is, changes *
     int count;
     const qd_config_key *keys = qd_config_keys(&count);
     for (int i = 0; i < count; i++) {
-        if (!keys[i].decides_numbers && !(keys[i].kind == QD_KEY_MODELS && !same_beginning(was, is)))
+        if (keys[i].decides != QD_DECIDES_TRAINING && !(keys[i].kind == QD_KEY_MODELS && !same_beginning(was, is)))
             continue;
         cJSON *before = qd_config_key_json(was, &keys[i]), *after = qd_config_key_json(is, &keys[i]);
         if (before && after)

@@ -56,6 +56,7 @@ typedef struct qd_model_run {
     qd_event_file *events; /* NULL: none wanted */
     qd_totals validation;  /* of the epoch just validated */
     int64_t epoch, steps;  /* completed */
+    qd_epoch_state begun;  /* the epoch under way until its checkpoint is written; batches 0: none is */
     qd_rng rng;            /* consumed */
     qd_pace pace;
     /* of the phase under way */
@@ -90,6 +91,12 @@ qd_model_config qd_run_model_config(const qd_run *run);
 /* True when nothing is left to train after `epoch` and `steps`. */
 bool qd_run_is_complete(const qd_config *config, int64_t epoch, int64_t steps);
 
+/* True for the epochs that are logged, given the one after which training ends or has got to. */
+bool qd_run_is_logged_epoch(const qd_config *config, int64_t epoch, int64_t last_epoch, int64_t steps);
+
+/* Writes <model>_results.json. */
+enum qd_status qd_model_run_write_results(const qd_model_run *m);
+
 /* Loader configurations, also for the memory check. `graph` may be NULL for validation. */
 qd_loader_config qd_run_loader_config(const qd_run *run, const qd_graph *graph, bool training);
 
@@ -100,11 +107,22 @@ enum qd_status qd_log_epoch(qd_model_run *m);
 
 /* ---- quantize_epoch.c ---- */
 
-/* Folds, calibrates, quantizes and evaluates; fills *out, whose arrays the caller owns. */
-enum qd_status qd_quantize_epoch(qd_model_run *m, qd_quantized_epoch *out);
+/* Folds, calibrates, quantizes and evaluates m->state, the network after `epoch`, whose validation is in the history;
+ * fills *out, whose arrays the caller owns. */
+enum qd_status qd_quantize_epoch(qd_model_run *m, int64_t epoch, qd_quantized_epoch *out);
 
 /* Images a batch of the quantized network. */
 int64_t qd_quantize_batch(const qd_config *config);
+
+/* ---- requantize.c ---- */
+
+/* Whether m->results, as read from the file, lack the quantization of a logged epoch up to `epoch` as the
+ * configuration wants it, or have one that it does not want. */
+bool qd_requantize_is_needed(const qd_model_run *m, int64_t epoch);
+
+/* Makes that quantization from the logged checkpoints, and drops what is not wanted; m->state is then one of theirs.
+ * Writes the results after each epoch. Errors: QD_ERR_INPUT when a checkpoint is gone. */
+enum qd_status qd_requantize(qd_model_run *m, int64_t epoch);
 
 /* ---- resume.c ---- */
 

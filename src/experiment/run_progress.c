@@ -73,9 +73,8 @@ enum qd_status qd_progress_report(qd_model_run *m, int64_t step, int64_t step_co
         options->progress(options->user, &progress);
     }
     if (options->interrupt && *options->interrupt)
-        return qd_fail(
-            m->run->ctx, QD_ERR_INTERRUPTED,
-            "interrupted in epoch %lld of %s; run it again with --resume to go on from the last whole epoch",
-            (long long)m->phase_epoch, m->model->display_name);
+        return qd_fail(m->run->ctx, QD_ERR_INTERRUPTED,
+                       "interrupted in epoch %lld of %s; run it again with --resume to go on from there",
+                       (long long)m->phase_epoch, m->model->display_name);
     return QD_OK;
 }

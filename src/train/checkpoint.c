@@ -13,6 +13,29 @@
 #define CHECKPOINT_VERSION "1"
 static const char *const head_names[] = {[QD_HEAD_LINEAR] = "num_classes", [QD_HEAD_BINARY] = "binary"};
 
+/* Texts of an epoch under way; the caller lists as many entries as are returned. */
+typedef struct begun_text {
+    char start[QD_RNG_TEXT_BYTES], consumed[QD_RNG_TEXT_BYTES];
+    char batches[24], count[24], correct[24], loss_sum[40];
+} begun_text;
+
+static int list_begun(const qd_epoch_state *begun, begun_text *text, qd_metadata_entry *entries)
+{
+    if (begun->batches == 0)
+        return 0;
+    qd_rng_to_text(&begun->start, text->start);
+    qd_rng_to_text(&begun->consumed, text->consumed);
+    snprintf(text->batches, sizeof text->batches, "%lld", (long long)begun->batches);
+    snprintf(text->count, sizeof text->count, "%lld", (long long)begun->totals.count);
+    snprintf(text->correct, sizeof text->correct, "%lld", (long long)begun->totals.correct);
+    snprintf(text->loss_sum, sizeof text->loss_sum, "%a", begun->totals.loss_sum); /* every bit */
+    const qd_metadata_entry list[] = {{"epoch_batches", text->batches}, {"epoch_start_rng", text->start},
+                                      {"epoch_rng", text->consumed},    {"epoch_images", text->count},
+                                      {"epoch_correct", text->correct}, {"epoch_loss_sum", text->loss_sum}};
+    memcpy(entries, list, sizeof list);
+    return (int)(sizeof list / sizeof list[0]);
+}
+
 enum qd_status qd_checkpoint_write(qd_context *ctx, const char *path, const qd_state *state,
                                    const qd_checkpoint_info *info)
 {
@@ -22,7 +45,8 @@ enum qd_status qd_checkpoint_write(qd_context *ctx, const char *path, const qd_s
     snprintf(image_size, sizeof image_size, "%lld", (long long)info->config.image_size);
     snprintf(epoch, sizeof epoch, "%lld", (long long)info->epoch);
     snprintf(step, sizeof step, "%lld", (long long)info->step);
-    const qd_metadata_entry metadata[] = {
+    enum { ENTRIES = 12, BEGUN_ENTRIES = 6 };
+    qd_metadata_entry metadata[ENTRIES + BEGUN_ENTRIES] = {
         {"format", "pt"}, /* what Hugging Face's loaders ask for: tensors laid out as PyTorch's */
         {"quantdrift_checkpoint", CHECKPOINT_VERSION},
         {"model", info->model},
@@ -36,10 +60,11 @@ enum qd_status qd_checkpoint_write(qd_context *ctx, const char *path, const qd_s
         {"data_fingerprint", info->data_fingerprint},
         {"training_history", info->history_json ? info->history_json : "[]"},
     };
+    begun_text begun;
+    const int entries = ENTRIES + list_begun(&info->begun, &begun, metadata + ENTRIES);
     qd_state_tensors list;
     QD_TRY(qd_state_tensors_list(ctx, state, &list));
-    enum qd_status status = qd_safetensors_write(ctx, path, list.tensors, list.count, metadata,
-                                                 (int)(sizeof metadata / sizeof metadata[0]));
+    enum qd_status status = qd_safetensors_write(ctx, path, list.tensors, list.count, metadata, entries);
     qd_state_tensors_free(&list);
     return status;
 }
@@ -84,6 +109,35 @@ static enum qd_status read_head(qd_context *ctx, const char *path, const qd_safe
     return qd_fail(ctx, QD_ERR_INPUT, "checkpoint '%s': unknown head '%s'", path, text);
 }
 
+static enum qd_status read_rng(qd_context *ctx, const char *path, const qd_safetensors *file, const char *key,
+                               qd_rng *out)
+{
+    const char *text = qd_safetensors_metadata(file, key);
+    if (!text || !qd_rng_from_text(out, text))
+        return qd_fail(ctx, QD_ERR_INPUT, "checkpoint '%s': the generator's state '%s' is missing or damaged", path,
+                       key);
+    return QD_OK;
+}
+
+static enum qd_status read_begun(qd_context *ctx, const char *path, const qd_safetensors *file, qd_epoch_state *begun)
+{
+    if (!qd_safetensors_metadata(file, "epoch_batches"))
+        return QD_OK;
+    QD_TRY(read_integer(ctx, path, file, "epoch_batches", &begun->batches));
+    QD_TRY(read_integer(ctx, path, file, "epoch_images", &begun->totals.count));
+    QD_TRY(read_integer(ctx, path, file, "epoch_correct", &begun->totals.correct));
+    QD_TRY(read_rng(ctx, path, file, "epoch_start_rng", &begun->start));
+    QD_TRY(read_rng(ctx, path, file, "epoch_rng", &begun->consumed));
+    const char *text = qd_safetensors_metadata(file, "epoch_loss_sum");
+    char *end = NULL;
+    begun->totals.loss_sum = text ? strtod(text, &end) : 0.0;
+    if (!text || end == text || *end)
+        return qd_fail(ctx, QD_ERR_INPUT,
+                       "checkpoint '%s': metadata 'epoch_loss_sum' must be a number, found '%.40s'", path,
+                       text ? text : "nothing");
+    return QD_OK;
+}
+
 static enum qd_status read_metadata(qd_context *ctx, const char *path, const qd_safetensors *file,
                                     qd_checkpoint_info *info)
 {
@@ -102,9 +156,8 @@ static enum qd_status read_metadata(qd_context *ctx, const char *path, const qd_
     QD_TRY(read_integer(ctx, path, file, "step", &info->step));
     QD_TRY(read_text(ctx, path, file, "config_hash", info->config_hash, sizeof info->config_hash));
     QD_TRY(read_text(ctx, path, file, "data_fingerprint", info->data_fingerprint, sizeof info->data_fingerprint));
-    const char *rng = qd_safetensors_metadata(file, "rng");
-    if (!rng || !qd_rng_from_text(&info->rng, rng))
-        return qd_fail(ctx, QD_ERR_INPUT, "checkpoint '%s': the generator's state is missing or damaged", path);
+    QD_TRY(read_rng(ctx, path, file, "rng", &info->rng));
+    QD_TRY(read_begun(ctx, path, file, &info->begun));
     const char *history = qd_safetensors_metadata(file, "training_history");
     if (history) {
         info->history_json = strdup(history);

@@ -3,14 +3,16 @@
 #define QD_TRAIN_CHECKPOINT_H
 
 #include "models/models.h"
+#include "train/epoch_state.h"
 
 typedef struct qd_checkpoint_info {
     char model[32];
     qd_model_config config;
     int64_t epoch;        /* epochs completed: 0 is the network as initialised */
     int64_t step;         /* optimizer steps completed in all */
+    qd_epoch_state begun; /* the epoch under way; batches 0: none is */
     qd_rng rng;           /* consumed generator state */
-    char config_hash[65]; /* of the effective configuration that decides the numbers */
+    char config_hash[65]; /* of the effective configuration that decides the training */
     char data_fingerprint[65];
     char *history_json; /* training_history so far, JSON text; owned; NULL when absent */
 } qd_checkpoint_info;

@@ -35,7 +35,7 @@ enum qd_status qd_trainer_create(qd_context *ctx, const qd_graph *graph, qd_stat
         status = qd_fail(ctx, QD_ERR_MEMORY, "trainer: out of memory");
         goto fail;
     }
-    QD_TRY_GOTO(qd_sgd_create(ctx, state, config->momentum, config->weight_decay, &trainer->sgd));
+    QD_TRY_GOTO(qd_sgd_create(ctx, state, &config->sgd, &trainer->sgd));
     QD_TRY_GOTO(qd_plan_create(ctx, graph, state, &QD_PLAN_TRAINING(config->batch_size), &trainer->plan));
     *out = trainer;
     return QD_OK;
@@ -125,27 +125,24 @@ static enum qd_status run_step(qd_trainer *trainer, const qd_batch *batch, qd_rn
     return QD_OK;
 }
 
-enum qd_status qd_trainer_run_epoch(qd_trainer *trainer, qd_loader *loader, qd_rng *rng, int64_t *steps,
-                                    const qd_epoch_options *options, qd_totals *totals)
+enum qd_status qd_trainer_run_epoch(qd_trainer *trainer, qd_loader *loader, qd_epoch_state *state, int64_t *steps,
+                                    const qd_epoch_options *options)
 {
-    qd_totals sums = {0};
-    qd_rng consumed = *rng;
-    int64_t taken = *steps;
-    qd_step_report report = {
-        .epoch = options->epoch, .batch_count = qd_loader_batch_count(loader), .lr = options->lr, .totals = &sums};
-    QD_TRY(qd_loader_start_epoch(loader, rng, 0));
-    while (options->max_steps < 0 || taken < options->max_steps) {
+    qd_step_report report = {.epoch = options->epoch,
+                             .batch_count = qd_loader_batch_count(loader),
+                             .lr = options->lr,
+                             .totals = &state->totals};
+    QD_TRY(qd_loader_start_epoch(loader, &state->start, state->batches));
+    while (options->max_steps < 0 || *steps < options->max_steps) {
         const qd_batch *batch;
         QD_TRY(qd_loader_next(loader, &batch));
         if (!batch)
             break;
-        QD_TRY(run_step(trainer, batch, &consumed, taken + 1, options, &sums, &report));
-        taken++;
+        QD_TRY(run_step(trainer, batch, &state->consumed, *steps + 1, options, &state->totals, &report));
+        state->batches++;
+        (*steps)++;
         if (options->on_step)
             QD_TRY(options->on_step(options->user, &report));
     }
-    *rng = consumed;
-    *steps = taken;
-    *totals = sums;
     return QD_OK;
 }

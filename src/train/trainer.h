@@ -4,13 +4,9 @@
 
 #include "graph/plan.h"
 #include "models/models.h"
+#include "train/epoch_state.h"
+#include "train/optimizer.h"
 #include <quantdrift/dataset.h>
-
-/* Sums over the images of an epoch or a validation pass. */
-typedef struct qd_totals {
-    int64_t count, correct;
-    double loss_sum; /* Σ over images, so loss_sum / count is the mean that the plain script prints */
-} qd_totals;
 
 /* NaN without images. */
 double qd_totals_loss(const qd_totals *totals);
@@ -40,7 +36,7 @@ typedef struct qd_trainer qd_trainer;
 typedef struct qd_trainer_config {
     int64_t batch_size;
     enum qd_head head;
-    double momentum, weight_decay;
+    qd_sgd_config sgd;
 } qd_trainer_config;
 
 /* A training plan and an optimizer over `state` (borrowed, made for training). Errors: QD_ERR_MEMORY, QD_ERR_USAGE.
@@ -58,13 +54,13 @@ typedef struct qd_epoch_options {
 } qd_epoch_options;
 
 /*
- * One epoch over `loader` (training). *rng: the generator at the start of the epoch; on success the consumed state.
- * *steps: optimizer steps taken in all, advanced. Errors: QD_ERR_NUMERIC for a loss or gradient norm that is not
- * finite, before the step is applied: the sentence names epoch, step and the first module that returned a non-finite
- * value; the loader's and the plan's; what on_step returned.
+ * One epoch over `loader` (training), or the rest of it: from where *state stands, which follows each step before
+ * on_step is called. *steps: optimizer steps taken in all, advanced. Errors: QD_ERR_NUMERIC for a loss or gradient
+ * norm that is not finite, before the step is applied: the sentence names epoch, step and the first module that
+ * returned a non-finite value; the loader's and the plan's; what on_step returned.
  */
-enum qd_status qd_trainer_run_epoch(qd_trainer *trainer, qd_loader *loader, qd_rng *rng, int64_t *steps,
-                                    const qd_epoch_options *options, qd_totals *totals);
+enum qd_status qd_trainer_run_epoch(qd_trainer *trainer, qd_loader *loader, qd_epoch_state *state, int64_t *steps,
+                                    const qd_epoch_options *options);
 
 typedef struct qd_evaluate_options {
     int64_t epoch; /* for reports and errors */

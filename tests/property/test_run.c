@@ -95,11 +95,14 @@ typedef struct stop_point {
     const char *model, *phase;
     int64_t epoch, step;
     volatile int interrupt;
+    int64_t first_step; /* of the training phase met first; 0: none yet */
 } stop_point;
 
 static void watch(void *user, const qd_progress *progress)
 {
     stop_point *stop = user;
+    if (stop->first_step == 0 && strcmp(progress->phase, "train") == 0)
+        stop->first_step = progress->step;
     if (strcmp(progress->model, stop->model) == 0 && strcmp(progress->phase, stop->phase) == 0 &&
         progress->epoch == stop->epoch && progress->step == stop->step)
         stop->interrupt = 1;
@@ -139,6 +142,8 @@ Test(run, resumed_equals_never_interrupted)
     const char *const checkpoints[] = {"epoch_0", "epoch_2", "last"};
     run_two_epochs("whole", NULL, 0);
     run_two_epochs("parts", stops, 4);
+    cr_expect_eq(stops[2].first_step, 3, "two steps of the epoch were kept, got on at %lld",
+                 (long long)stops[2].first_step);
     expect_same_run("whole", "parts", checkpoints, 3);
     char *paths[2] = {test_folder_path(folder, "whole.jsonl"), test_folder_path(folder, "parts.jsonl")};
     size_t sizes[2];
@@ -318,4 +323,34 @@ Test(run, the_table_states_what_the_files_hold)
     tiny_experiment_set(ctx, experiment, "output_dir=%s/nowhere", folder);
     TEST_FAILS(ctx, qd_experiment_table(experiment, &text), QD_ERR_INPUT, "holds no results");
     qd_experiment_destroy(experiment);
+}
+
+/* Both models for two epochs, logged at 0, 1 and 2, with one setting besides. */
+static void run_with(const char *out, bool resume, const char *setting)
+{
+    qd_experiment *experiment = tiny_experiment_create(ctx, folder, out);
+    tiny_experiment_set(ctx, experiment, "num_epochs=2");
+    tiny_experiment_set(ctx, experiment, "log_every=1");
+    tiny_experiment_set(ctx, experiment, "%s", setting);
+    const qd_run_options options = {.resume = resume};
+    TEST_OK(ctx, qd_experiment_run(experiment, &options));
+    qd_experiment_destroy(experiment);
+}
+
+/* What is measured on checkpoints can be measured later, or again with other settings, as if it had been so from the
+ * start. */
+Test(run, quantization_can_follow_training)
+{
+    const char *const checkpoints[] = {"epoch_0", "epoch_1", "epoch_2", "last"};
+    run_with("whole", false, "quantization.calibration_images=3");
+    run_with("later", false, "quantization.enabled=false");
+    run_with("later", true, "quantization.calibration_images=3");
+    expect_same_run("whole", "later", checkpoints, 4);
+    run_with("other", false, "quantization.calibration_images=2");
+    run_with("other", true, "quantization.calibration_images=3");
+    expect_same_run("whole", "other", checkpoints, 4);
+    run_with("other", true, "quantization.enabled=false");
+    char *text = results_text("other", "resnet18");
+    cr_assert_not_null(strstr(text, "\"quantization\": {}"), "what is not wanted any more is dropped");
+    free(text);
 }

@@ -127,6 +127,28 @@ Test(checkpoint, gives_back_its_info)
     qd_graph_destroy(graph);
 }
 
+Test(checkpoint, gives_back_an_epoch_under_way)
+{
+    qd_graph *graph = toy_graph("conv1", 7);
+    qd_state *state = toy_state(graph, false, true);
+    qd_checkpoint_info expected = toy_info(), found;
+    expected.begun = (qd_epoch_state){
+        .start = expected.rng, .consumed = expected.rng, .batches = 7, .totals = {448, 96, 1e3 + 1.0 / 3.0}};
+    qd_rng_skip(&expected.begun.consumed, 12345);
+    TEST_OK(ctx, qd_checkpoint_write(ctx, path, state, &expected));
+    TEST_OK(ctx, qd_checkpoint_read_info(ctx, path, &found));
+    cr_expect_eq(found.begun.batches, 7);
+    cr_expect_eq(found.begun.totals.count, 448);
+    cr_expect_eq(found.begun.totals.correct, 96);
+    cr_expect_eq(found.begun.totals.loss_sum, expected.begun.totals.loss_sum, "to the bit");
+    cr_expect(qd_rng_equal(&found.begun.start, &expected.begun.start));
+    cr_expect(qd_rng_equal(&found.begun.consumed, &expected.begun.consumed));
+    qd_checkpoint_info_free(&found);
+    qd_checkpoint_info_free(&expected);
+    qd_state_destroy(state);
+    qd_graph_destroy(graph);
+}
+
 Test(checkpoint, has_torchvisions_names_shapes_and_types)
 {
     qd_graph *graph = toy_graph("conv1", 7);

@@ -162,11 +162,13 @@ static void expect_hash_change(const char *assignment, bool changes)
     cr_assert_eq(strcmp(before, after) != 0, changes, "%s", assignment);
 }
 
-Test(config, the_hash_follows_what_decides_the_numbers)
+Test(config, the_hash_follows_what_decides_the_training)
 {
     char first[65], second[65];
     expect_hash_change("lr=0.5", true);
-    expect_hash_change("quantization.calibration_seed=9", true);
+    expect_hash_change("gamma_clamp=2", true);
+    expect_hash_change("lr=0.01", true);
+    expect_hash_change("quantization.calibration_seed=9", false); /* checkpoints are quantized again */
     expect_hash_change("threads=2", false);
     expect_hash_change("output_dir=elsewhere", false);
     expect_hash_change("data_dir=elsewhere", false); /* the data has a fingerprint of its own */
@@ -194,7 +196,7 @@ Test(config, the_readme_documents_every_key_with_its_default)
     for (int i = 0; i < count; i++) {
         char row[128], value_cell[256];
         snprintf(row, sizeof row, "\n| `%s`%s | ", keys[i].name,
-                 keys[i].decides_numbers || keys[i].kind == QD_KEY_MODELS ? " *" : "");
+                 keys[i].decides == QD_DECIDES_TRAINING || keys[i].kind == QD_KEY_MODELS ? " *" : "");
         const char *found = strstr(text, row);
         cr_assert_not_null(found, "experiments/README.md has no row of '%s'", keys[i].name);
         cJSON *json = qd_config_key_json(&config, &keys[i]);
