@@ -148,6 +148,24 @@ def version_of(quantdrift):
     return next((line.split()[1] for line in text.splitlines() if line.split()[:1] == ["commit"]), "unknown")
 
 
+COLUMNS = ["row", "model", "batch", "size", "threads", "pairs", "quantdrift", "beside", "ratio", "ratio_min",
+           "ratio_max", "must", "stretch", "verdict", "isa", "cpu", "commit"]
+
+
+def write_csv(path, table):
+    """Puts the table's rows in the place of the file's rows of the same name and model; the others stay."""
+    found = {}
+    if os.path.exists(path):
+        with open(path, newline="", encoding="utf-8") as file:
+            found = {(line["row"], line["model"]): line for line in csv.DictReader(file)}
+    found.update({(line["row"], line["model"]): line for line in table})
+    order = [(row, model) for row in ROWS for model in MODELS]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found[key] for key in order if key in found)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--quantdrift", default="build/gcc/quantdrift")
@@ -162,7 +180,7 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--csv", help="write the table here too")
+    parser.add_argument("--csv", help="write the table here too, row by row; other rows of the file stay")
     args = parser.parse_args()
 
     common = {"commit": version_of(args.quantdrift), "cpu": processor(), "threads": args.threads,
@@ -185,13 +203,8 @@ def main():
                               must=target[0], stretch=target[1], verdict=verdict(row, ratio, target)))
             print("%-11s %-16s %10.4g %10.4g %8.3f %8.3f %8.3f  %g/%g %s" % (
                 row, model, ours, beside, ratio, min(ratios), max(ratios), *target, table[-1]["verdict"]), flush=True)
-    if args.csv:
-        with open(args.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=["row", "model", "batch", "size", "threads", "pairs", "quantdrift",
-                                                      "beside", "ratio", "ratio_min", "ratio_max", "must", "stretch",
-                                                      "verdict", "isa", "cpu", "commit"], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+            if args.csv:
+                write_csv(args.csv, table)
     return 1 if any(line["verdict"] == "MISSED" for line in table) else 0
 
 

@@ -19,6 +19,7 @@ struct qd_plan {
     void *tracer_user;
     const void *x; /* of a completed forward pass that no backward pass has used up, else NULL */
     int64_t n;
+    bool made_again; /* the schedule's value that is made again has been */
 };
 
 enum qd_status qd_plan_bytes(qd_context *ctx, const qd_graph *graph, enum qd_dtype dtype,
@@ -77,7 +78,11 @@ static void *block_data(const qd_plan *plan, int block)
 
 static const void *value_data(const qd_plan *plan, const void *x, int value)
 {
-    return value == plan->graph->input ? x : block_data(plan, plan->schedule.value_block[value]);
+    const qd_again *again = &plan->schedule.again;
+    if (value == plan->graph->input)
+        return x;
+    return block_data(plan,
+                      plan->made_again && value == again->value ? again->block : plan->schedule.value_block[value]);
 }
 
 /* Address of element `offset` of a state's block; NULL in a NULL block. */
@@ -170,6 +175,7 @@ enum qd_status qd_plan_forward(qd_plan *plan, const void *x, int64_t n, const qd
                                qd_plan_observer *observer, void *user, qd_tensor *logits)
 {
     plan->x = NULL;
+    plan->made_again = false;
     if (n < 1 || n > plan->config.max_batch)
         return qd_fail(plan->ctx, QD_ERR_USAGE, "plan of '%s': expected a batch of 1 to %lld, got %lld",
                        plan->graph->model_name, (long long)plan->config.max_batch, (long long)n);
@@ -196,6 +202,17 @@ enum qd_status qd_plan_forward(qd_plan *plan, const void *x, int64_t n, const qd
     return QD_OK;
 }
 
+static enum qd_status make_again(qd_plan *plan)
+{
+    const qd_again *again = &plan->schedule.again;
+    const qd_step *step = &plan->schedule.steps[again->step];
+    qd_layer_call call = make_call(plan, step, plan->x, plan->n);
+    call.y = block_data(plan, again->block);
+    call.workspace = block_data(plan, again->workspace);
+    plan->made_again = true;
+    return run_layer(plan, step, QD_PLAN_PASS_FORWARD, &call);
+}
+
 enum qd_status qd_plan_backward(qd_plan *plan, const void *dlogits)
 {
     if (!plan->config.backward || !plan->x)
@@ -203,6 +220,8 @@ enum qd_status qd_plan_backward(qd_plan *plan, const void *dlogits)
                        "plan of '%s': a backward pass needs a plan made for it and a completed forward pass",
                        plan->graph->model_name);
     for (int s = plan->schedule.step_count - 1; s >= 0; s--) {
+        if (s == plan->schedule.again.before)
+            QD_TRY(make_again(plan));
         const qd_step *step = &plan->schedule.steps[s];
         const qd_node *node = &plan->graph->nodes[step->node];
         qd_layer_call call = make_call(plan, step, plan->x, plan->n);

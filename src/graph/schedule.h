@@ -20,13 +20,22 @@ typedef struct qd_step {
     int saved, forward_workspace, backward_workspace;
 } qd_step;
 
+/* A value that is not kept for the backward pass but made again there, just before it is needed first. */
+typedef struct qd_again {
+    int step;   /* that makes it; -1: there is none */
+    int before; /* the step whose backward pass needs it first */
+    int value;
+    int block, workspace;
+} qd_again;
+
 typedef struct qd_schedule {
     qd_step *steps; /* in forward order */
     int step_count;
     qd_block_life *blocks;
     int block_count;
     int *value_block; /* of each value of the graph; -1: the input, or a value that a fused step never makes */
-    int *grad_block;  /* -1: nobody needs it, or the caller gives it (the output's) */
+    qd_again again;
+    int *grad_block; /* -1: nobody needs it, or the caller gives it (the output's) */
     size_t arena_bytes;
 } qd_schedule;
 
