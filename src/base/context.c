@@ -10,10 +10,12 @@
 /* Above any machine this program was written for; a larger number is a typing mistake. */
 #define QD_MAX_THREADS 1024
 
-static const char *const isa_names[QD_ISA_COUNT] = {
-    [QD_ISA_REF] = "ref",       [QD_ISA_AVX2] = "avx2",
-    [QD_ISA_AVXVNNI] = "avxvnni", [QD_ISA_AVX512] = "avx512",
-    [QD_ISA_AVX512VNNI] = "avx512vnni", [QD_ISA_AMX] = "amx"};
+static const char *const isa_names[QD_ISA_COUNT] = {[QD_ISA_REF] = "ref",
+                                                    [QD_ISA_AVX2] = "avx2",
+                                                    [QD_ISA_AVXVNNI] = "avxvnni",
+                                                    [QD_ISA_AVX512] = "avx512",
+                                                    [QD_ISA_AVX512VNNI] = "avx512vnni",
+                                                    [QD_ISA_AMX] = "amx"};
 
 /* Without a context the sentence of a failure can only go to the logger. */
 static enum qd_status refuse(const qd_context_config *config, enum qd_status status, const char *sentence)

@@ -16,10 +16,8 @@ enum word { LEAF1_ECX, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX, LEAF7_1_EAX, XCR0, WORD_
 static const uint32_t needs[QD_ISA_COUNT][WORD_COUNT] = {
     /* FMA, OSXSAVE, AVX; AVX2; xmm and ymm saved */
     [QD_ISA_AVX2] = {[LEAF1_ECX] = BIT(12) | BIT(27) | BIT(28), [LEAF7_EBX] = BIT(5), [XCR0] = 0x06},
-    [QD_ISA_AVXVNNI] = {[LEAF1_ECX] = BIT(12) | BIT(27) | BIT(28),
-                        [LEAF7_EBX] = BIT(5),
-                        [LEAF7_1_EAX] = BIT(4),
-                        [XCR0] = 0x06},
+    [QD_ISA_AVXVNNI] =
+        {[LEAF1_ECX] = BIT(12) | BIT(27) | BIT(28), [LEAF7_EBX] = BIT(5), [LEAF7_1_EAX] = BIT(4), [XCR0] = 0x06},
     /* F, DQ, BW, VL: what every AVX-512 server processor since 2017 has; opmask and zmm saved */
     [QD_ISA_AVX512] = {[LEAF1_ECX] = BIT(12) | BIT(27) | BIT(28),
                        [LEAF7_EBX] = BIT(5) | BIT(16) | BIT(17) | BIT(30) | BIT(31),

@@ -55,7 +55,8 @@ static int64_t chunk_rows(const qd_conv_shape *s, const qd_qproduct *p)
     return p->bands ? BAND_LINES * s->ow : CHUNK_ROWS;
 }
 
-/* A copy with margins: most lines and bytes of each. The last line is followed by what rounding up `depth` may read. */
+/* A copy with margins: most lines and bytes of each. The last line is followed by what rounding up `depth` may read.
+ */
 static int64_t band_lines(const qd_conv_shape *s)
 {
     return BAND_LINES * (s->kh > s->stride ? s->kh : s->stride);
@@ -166,19 +167,19 @@ static void run_dense(const qd_qgraph *q, const qd_qstep *step, const destinatio
         for (int64_t group = 0; group < p.groups; group++) {
             const int64_t first_column = group * p.columns, at = rows.first * s.oc + first_column;
             const int64_t place = group * packed_width / p.groups;
-            qd_u8_rows_args args = {
-                .rows = rows.count,
-                .columns = p.columns,
-                .taps = p.taps,
-                .depth = p.depth,
-                .x = addresses,
-                .w = conv->packed + group * qd_u8_panel_bytes(q->int8.layout, p.taps, p.depth, p.columns),
-                .first_panel = own.panels.first,
-                .panel_count = own.panels.count,
-                .out = d->out,
-                .addend = d->addend,
-                .stride = s.oc,
-                .scratch = scratch + l.matrix};
+            qd_u8_rows_args args = {.rows = rows.count,
+                                    .columns = p.columns,
+                                    .taps = p.taps,
+                                    .depth = p.depth,
+                                    .x = addresses,
+                                    .w = conv->packed +
+                                         group * qd_u8_panel_bytes(q->int8.layout, p.taps, p.depth, p.columns),
+                                    .first_panel = own.panels.first,
+                                    .panel_count = own.panels.count,
+                                    .out = d->out,
+                                    .addend = d->addend,
+                                    .stride = s.oc,
+                                    .scratch = scratch + l.matrix};
             args.out.bias += place;
             args.out.multiplier += place;
             if (args.addend.b)

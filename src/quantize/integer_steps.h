@@ -1,4 +1,5 @@
-/* The parts of the integer run: each is executed by all threads of a team, every thread with its share of the work. */
+/* The parts of the integer run: each is executed by all threads of a team, every thread with its share of the work.
+ */
 #ifndef QD_QUANTIZE_INTEGER_STEPS_H
 #define QD_QUANTIZE_INTEGER_STEPS_H
 

@@ -44,7 +44,7 @@ typedef struct qd_qconv {
     float *weight_simulated, *bias_simulated; /* quantized and dequantized */
     int8_t *codes;                            /* in the order of `weight`; up to 8 bits */
     int32_t *bias_codes;
-    float *multiplier;                        /* [out_channels] */
+    float *multiplier; /* [out_channels] */
     /* As the kernels read them (kernels/int8_pack.h), written by qd_qconv_pack(). */
     int8_t *packed;
     int32_t *packed_bias;
@@ -74,12 +74,12 @@ typedef struct qd_qstep {
     char name[QD_NAME_BYTES];
     int input[2]; /* values; -1: none */
     int output;
-    int inner;                     /* SiLU's sigmoid; -1: none */
-    int conv;                      /* index into convs; -1: none */
-    bool merges;                   /* an integer convolution whose only reader is the next step, which it may do itself */
+    int inner;   /* SiLU's sigmoid; -1: none */
+    int conv;    /* index into convs; -1: none */
+    bool merges; /* an integer convolution whose only reader is the next step, which it may do itself */
     enum qd_activation activation; /* fused, or the table's */
     qd_maxpool2d_config pool;
-    float multiplier[2]; /* requantization; a sum has two */
+    float multiplier[2];                  /* requantization; a sum has two */
     uint8_t table[256], inner_table[256]; /* of stored codes (kernels/int8.h) */
 } qd_qstep;
 

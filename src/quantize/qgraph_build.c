@@ -164,8 +164,9 @@ static enum qd_status add_conv(build *b, int index)
             "%lld",
             node->name, MAX_FILTER, (long long)conv->filter);
     if (conv->depthwise && conv->config.kernel > QD_U8_MOST_LINES)
-        return qd_fail(b->q->ctx, QD_ERR_USAGE, "quantize '%s': expected a depthwise kernel of at most %d lines, got %lld",
-                       node->name, QD_U8_MOST_LINES, (long long)conv->config.kernel);
+        return qd_fail(b->q->ctx, QD_ERR_USAGE,
+                       "quantize '%s': expected a depthwise kernel of at most %d lines, got %lld", node->name,
+                       QD_U8_MOST_LINES, (long long)conv->config.kernel);
     return QD_OK;
 }
 

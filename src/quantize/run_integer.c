@@ -1,7 +1,7 @@
 /*
  * The quantized network in integers: docs/quantization.md section 3. One team of threads goes through all steps
- * together; each thread does its share of a step and waits for the others. A network has a hundred steps and more, and
- * at a batch of one many of them take a few microseconds: as much as starting a team takes.
+ * together; each thread does its share of a step and waits for the others. A network has a hundred steps and more,
+ * and at a batch of one many of them take a few microseconds: as much as starting a team takes.
  */
 #include "quantize/integer_steps.h"
 #include <omp.h>
@@ -22,7 +22,8 @@ qd_code_range qd_integer_range(const qd_qgraph *q, const qd_qstep *step)
         range.low = range.zero; /* a zero point is never below `low` */
     if (step->activation == QD_ACTIVATION_RELU6)
         range.high = qd_code_of(6.0f / params->scale, params->range);
-    return (qd_code_range){range.zero + QD_STORED_OFFSET, range.low + QD_STORED_OFFSET, range.high + QD_STORED_OFFSET};
+    return (qd_code_range){range.zero + QD_STORED_OFFSET, range.low + QD_STORED_OFFSET,
+                           range.high + QD_STORED_OFFSET};
 }
 
 qd_conv_shape qd_integer_shape(const qd_qgraph *q, const qd_qstep *step, int64_t n)
@@ -116,6 +117,7 @@ static void run_mean(const qd_qgraph *q, const qd_qstep *step, int64_t n, qd_sha
     const uint8_t *x = qd_qgraph_value(q, QD_QMODE_INTEGER, step->input[0]);
     uint8_t *y = qd_qgraph_value(q, QD_QMODE_INTEGER, step->output);
     int32_t *sums = (int32_t *)(void *)qd_integer_scratch(q, share.index);
+    const qd_code_range range = qd_integer_range(q, step);
 
     for (int64_t i = 0; i < n; i++)
         q->int8.sum_rows(x + (i * in->h * in->w + rows.first) * in->c, qd_integer_zero(q, step->input[0]), rows.count,
@@ -127,7 +129,7 @@ static void run_mean(const qd_qgraph *q, const qd_qstep *step, int64_t n, qd_sha
         int32_t sum = 0;
         for (int64_t part = 0; part < share.count; part++)
             sum += ((const int32_t *)(const void *)qd_integer_scratch(q, part))[i];
-        y[i] = (uint8_t)qd_requantize_value(sum, step->multiplier[0], qd_integer_range(q, step));
+        y[i] = (uint8_t)qd_requantize_value(sum, step->multiplier[0], range);
     }
 }
 
@@ -189,7 +191,8 @@ void qd_qgraph_step_integer(qd_qgraph *q, const qd_qstep *step, int64_t n, bool 
 
 static bool is_small(const qd_qgraph *q, const qd_qstep *step, int64_t n)
 {
-    int64_t work = n * (qd_dims_count(&q->values[step->input[0]].dims) + qd_dims_count(&q->values[step->output].dims));
+    int64_t work =
+        n * (qd_dims_count(&q->values[step->input[0]].dims) + qd_dims_count(&q->values[step->output].dims));
 
     if (step->kind == QD_QSTEP_CONV)
         work += n * qd_dims_count(&q->values[step->output].dims) * q->convs[step->conv].filter / 16;

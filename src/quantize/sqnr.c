@@ -16,7 +16,8 @@ static energies piece_energies(const qd_quant_params *params, const float *x, co
     for (int64_t i = 0; i < count; i++) {
         int32_t own = qd_quantize_value(x[i], params->scale, params->range);
         double rounding = (double)x[i] - (double)qd_dequantize_value(own, params->scale, zero);
-        float y = codes != NULL ? qd_dequantize_value(codes[i] - QD_STORED_OFFSET, params->scale, zero) : simulated[i];
+        float y =
+            codes != NULL ? qd_dequantize_value(codes[i] - QD_STORED_OFFSET, params->scale, zero) : simulated[i];
         double accumulated = (double)x[i] - (double)y;
         e.signal += (double)x[i] * (double)x[i];
         e.rounding += rounding * rounding;

@@ -131,7 +131,8 @@ int main(int argc, char **argv)
         return 2;
     }
     printf("# %s, batch %lld, %d threads\n", qd_isa_name(qd_context_isa(ctx)), (long long)n, qd_context_threads(ctx));
-    puts("model,step,kind,output,million multiply-adds,median us,processor us,best processor us,GOP/s of processor time");
+    puts("model,step,kind,output,million multiply-adds,median us,processor us,best processor us,GOP/s of processor "
+         "time");
     for (const qd_model_info *const *model = qd_model_list(); *model; model++) {
         if (argc > 4 && strcmp((*model)->name, argv[4]) != 0)
             continue;

@@ -113,8 +113,8 @@ static void check_quantize(const int8_variant *v)
     uint8_t *y = int8_fenced((size_t)count);
 
     for (int64_t i = 0; i < count; i++) /* one value in three is a tie, as far as floats can say it */
-        x[i] = draw(0, 2) == 0 ? scale * ((float)draw(-140, 140) + 0.5f)
-                               : qd_rng_uniform_f32(&rng, -150, 150) * scale;
+        x[i] =
+            draw(0, 2) == 0 ? scale * ((float)draw(-140, 140) + 0.5f) : qd_rng_uniform_f32(&rng, -150, 150) * scale;
     v->k.quantize(x, count, scale, range, y);
     v->k.dequantize(y, count, scale, range.zero, back);
     for (int64_t i = 0; i < count; i++) {

@@ -87,8 +87,10 @@ static void check_product(const int8_variant *v, const product_case *c)
 {
     const qd_u8_layout layout = v->k.layout;
     const int64_t panels = qd_panel_count(layout.panels, c->columns), first_panel = panels / 3;
-    const int64_t gap = draw(0, 3), stride = c->columns + gap, x_count = c->in_order ? c->rows * c->depth : 4 * c->depth + 9;
-    const int64_t y_count = (c->rows - 1) * stride + c->columns, width = qd_panel_total_width(layout.panels, c->columns);
+    const int64_t gap = draw(0, 3), stride = c->columns + gap,
+                  x_count = c->in_order ? c->rows * c->depth : 4 * c->depth + 9;
+    const int64_t y_count = (c->rows - 1) * stride + c->columns,
+                  width = qd_panel_total_width(layout.panels, c->columns);
     guard_page x = guard_page_create((size_t)x_count);
     guard_page w = guard_page_create((size_t)qd_u8_panel_bytes(layout, c->taps, c->depth, c->columns));
     guard_page b = guard_page_create((size_t)y_count);
@@ -110,7 +112,7 @@ static void check_product(const int8_variant *v, const product_case *c)
     fill_codes(b.data, y_count, RANDOM);
     /* overlapping rows, as a window's are; the last of them ends where the memory does */
     for (int64_t i = 0; i < c->taps * c->rows; i++)
-        from[i] = (uint8_t *)x.data + (c->in_order     ? i % c->rows * c->depth
+        from[i] = (uint8_t *)x.data + (c->in_order        ? i % c->rows * c->depth
                                        : i == c->rows / 2 ? x_count - c->depth
                                                           : draw(0, x_count - c->depth));
     for (int64_t i = 0; i < panels; i++) {
@@ -167,9 +169,9 @@ static void check_product(const int8_variant *v, const product_case *c)
             expected = int8_expected_code(int8_to_float(u + other), addend.range);
         }
         cr_assert_eq(((uint8_t *)y)[i], expected,
-                     "%s: row %lld of %lld, column %lld of %lld, %lld taps of %lld, ending %d: %d, expected %d", v->name,
-                     (long long)row, (long long)c->rows, (long long)column, (long long)c->columns, (long long)c->taps,
-                     (long long)c->depth, (int)c->ending, ((uint8_t *)y)[i], expected);
+                     "%s: row %lld of %lld, column %lld of %lld, %lld taps of %lld, ending %d: %d, expected %d",
+                     v->name, (long long)row, (long long)c->rows, (long long)column, (long long)c->columns,
+                     (long long)c->taps, (long long)c->depth, (int)c->ending, ((uint8_t *)y)[i], expected);
     }
     int8_release_fenced(y, y_bytes, v->name);
     free_output(&o);
@@ -188,7 +190,8 @@ static const int64_t row_counts[] = {1, 2, 4, 5, 7, 10, 12, 13, 16, 17, 32, 33, 
 static const int64_t column_counts[] = {1, 3, 8, 15, 16, 17, 24, 33, 40, 48, 63, 64, 65, 80, 112};
 static const struct {
     int64_t taps, depth;
-} depths[] = {{1, 1}, {1, 3}, {1, 4}, {9, 6}, {3, 21}, {7, 24}, {1, 16}, {1, 64}, {2, 67}, {9, 32}, {1, 128}, {1, 257}};
+} depths[] = {{1, 1},  {1, 3},  {1, 4},  {9, 6},  {3, 21},  {7, 24},
+              {1, 16}, {1, 64}, {2, 67}, {9, 32}, {1, 128}, {1, 257}};
 
 Test(int8_products, rows_by_address_times_panels)
 {
@@ -217,8 +220,8 @@ Test(int8_products, extremes_are_exact)
 
 /* ---- depthwise ---- */
 
-static int64_t expected_window(const qd_conv_shape *s, const uint8_t *x, const uint8_t *padding, const int8_t *weights,
-                               int64_t line, int64_t ow, int64_t c)
+static int64_t expected_window(const qd_conv_shape *s, const uint8_t *x, const uint8_t *padding,
+                               const int8_t *weights, int64_t line, int64_t ow, int64_t c)
 {
     const int64_t n = line / s->oh, oh = line % s->oh;
     int64_t sum = 0;
@@ -271,8 +274,8 @@ static void check_dwconv(const int8_variant *v, const qd_conv_shape *s, enum fil
         int32_t expected = int8_expected_requantized((int32_t)(uint32_t)sum, o.multiplier[place], o.range);
         expected = table ? o.table[expected] : expected;
         cr_assert_eq(y[i], expected, "%s: %lldx%lld/%lld, channel %lld of %lld, column %lld of %lld: %d, expected %d",
-                     v->name, (long long)s->kh, (long long)s->kw, (long long)s->stride, (long long)c, (long long)s->oc,
-                     (long long)ow, (long long)s->ow, y[i], expected);
+                     v->name, (long long)s->kh, (long long)s->kw, (long long)s->stride, (long long)c,
+                     (long long)s->oc, (long long)ow, (long long)s->ow, y[i], expected);
     }
     int8_release_fenced(y, y_bytes, v->name);
     free_output(&o);

@@ -91,15 +91,20 @@ static row_block gather_rows(const qd_u8_rows_args *args, int64_t first, int64_t
 
 /* Sums of one or two tiles of rows and of columns over `steps` tiles of depth. */
 ALWAYS void multiply(const int row_tiles, const int column_tiles, const row_block *block, const int8_t *w,
-                     int64_t group_bytes, int64_t steps, int32_t *sums)
+                     const int32_t *bias, int64_t group_bytes, int64_t steps, int32_t *sums)
 {
     const uint8_t *a = block->rows, *lower = a + SIDE * block->line;
     const size_t line = (size_t)block->line, group = (size_t)group_bytes, sums_line = SUMS_LINE * sizeof *sums;
 
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    /* every row of sums begins with the biases: lines 0 bytes apart */
+    _tile_loadd(0, bias, 0);
+    if (column_tiles > 1)
+        _tile_loadd(1, bias + SIDE, 0);
+    if (row_tiles > 1) {
+        _tile_loadd(2, bias, 0);
+        if (column_tiles > 1)
+            _tile_loadd(3, bias + SIDE, 0);
+    }
     for (int64_t step = 0; step < steps; step++, a += LINE_BYTES, lower += LINE_BYTES, w += SIDE * group_bytes) {
         _tile_loadd(4, a, line);
         _tile_loadd(6, w, group);
@@ -126,27 +131,27 @@ ALWAYS void multiply(const int row_tiles, const int column_tiles, const row_bloc
 }
 
 ALWAYS void panel_sums(const int row_tiles, const row_block *block, const qd_panel *panel, const int8_t *w,
-                       int64_t steps, int32_t *sums)
+                       const int32_t *bias, int64_t steps, int32_t *sums)
 {
     for (int64_t column = 0; column < panel->width; column += 2 * SIDE) {
         if (panel->width - column > SIDE)
-            multiply(row_tiles, 2, block, w + 4 * column, 4 * panel->width, steps, sums + column);
+            multiply(row_tiles, 2, block, w + 4 * column, bias + column, 4 * panel->width, steps, sums + column);
         else
-            multiply(row_tiles, 1, block, w + 4 * column, 4 * panel->width, steps, sums + column);
+            multiply(row_tiles, 1, block, w + 4 * column, bias + column, 4 * panel->width, steps, sums + column);
     }
 }
 
 ALWAYS void finish_block(const int vectors, const qd_u8_rows_args *args, const qd_panel *panel, int64_t first,
                          int64_t count, const int32_t *sums)
 {
-    const int32_t *bias = args->out.bias + panel->first_width;
+    const finish f = finish_of(args, panel);
 
     for (int64_t r = 0; r < count; r++, sums += SUMS_LINE) {
         ivec line[LINE_VECTORS];
         UNROLL
         for (int v = 0; v < vectors; v++)
-            line[v] = _mm512_add_epi32(i8_load(sums + v * I8_LANES), i8_load(bias + v * I8_LANES));
-        finish_row(vectors, args, panel, first + r, line);
+            line[v] = i8_load(sums + v * I8_LANES);
+        finish_row(vectors, &f, first + r, line);
     }
 }
 
@@ -155,12 +160,13 @@ static void block_of_panel(const qd_u8_rows_args *args, const row_block *block, 
 {
     const qd_panel panel = qd_panel_at(TILE_LAYOUT.panels, args->columns, index);
     const int8_t *w = args->w + 4 * panel.first_width * groups;
+    const int32_t *bias = args->out.bias + panel.first_width;
     _Alignas(64) int32_t sums[QD_U8_MATRIX_ROWS * SUMS_LINE];
 
     if (block->valid > SIDE)
-        panel_sums(2, block, &panel, w, groups / SIDE, sums);
+        panel_sums(2, block, &panel, w, bias, groups / SIDE, sums);
     else
-        panel_sums(1, block, &panel, w, groups / SIDE, sums);
+        panel_sums(1, block, &panel, w, bias, groups / SIDE, sums);
     switch (panel.width / I8_LANES) {
     case 1:
         finish_block(1, args, &panel, first, block->valid, sums);

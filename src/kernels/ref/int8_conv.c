@@ -55,9 +55,8 @@ static void finish_row(const qd_u8_rows_args *args, const qd_panel *panel, int64
         }
         args->y[at] = code_of_sum(&args->out, sums[column], place);
         if (addend->b)
-            args->y[at] =
-                (uint8_t)qd_add_value(args->y[at] - args->out.range.zero, addend->multiplier_a,
-                                      addend->b[at] - addend->zero_b, addend->multiplier_b, addend->range);
+            args->y[at] = (uint8_t)qd_add_value(args->y[at] - args->out.range.zero, addend->multiplier_a,
+                                                addend->b[at] - addend->zero_b, addend->multiplier_b, addend->range);
     }
 }
 

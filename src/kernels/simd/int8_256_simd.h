@@ -49,8 +49,14 @@ static inline void i8_store_first(uint8_t *p, ivec v, ifirst first)
     memcpy(p, bytes, (size_t)first);
 }
 
-/* I8_LANES codes as int32; those behind `count` are 0 and not read. */
-static inline ivec i8_load_widened(const uint8_t *p, int64_t count)
+/* I8_LANES codes as int32 ... */
+static inline ivec i8_load_widened(const uint8_t *p)
+{
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+}
+
+/* ... of which those behind `count` are 0 and not read. */
+static inline ivec i8_load_widened_first(const uint8_t *p, int64_t count)
 {
     uint8_t bytes[I8_LANES] = {0};
 
@@ -229,13 +235,20 @@ static inline ivec i8_dot(ivec sum, icodes a, iweights b)
 }
 #endif
 
-/* No instruction here looks 256 bytes up; loads from the first-level cache do. */
-static inline ivec i8_lookup(const uint8_t *table, ivec v)
+/* A table of 256 bytes. No instruction here looks so many up; loads from the first-level cache do. */
+typedef const uint8_t *itable;
+
+static inline itable i8_table(const uint8_t *table)
+{
+    return table;
+}
+
+static inline ivec i8_lookup(const itable *t, ivec v)
 {
     uint8_t bytes[I8_BYTES];
 
     _mm256_storeu_si256((__m256i *)(void *)bytes, v);
     for (int i = 0; i < I8_BYTES; i++)
-        bytes[i] = table[bytes[i]];
+        bytes[i] = (*t)[bytes[i]];
     return i8_load(bytes);
 }

@@ -1,7 +1,7 @@
 /*
- * Vectors of 64 bytes for the INT8 templates: 16 int32 sums, or 64 codes. With VNNI a dot product of four bytes a lane
- * is one instruction; without it, bytes are widened to int16 and multiplied in pairs (vpmaddwd), which is exact too,
- * where vpmaddubsw would saturate. With VBMI a table of 256 bytes is looked up in registers.
+ * Vectors of 64 bytes for the INT8 templates: 16 int32 sums, or 64 codes. With VNNI a dot product of four bytes a
+ * lane is one instruction; without it, bytes are widened to int16 and multiplied in pairs (vpmaddwd), which is exact
+ * too, where vpmaddubsw would saturate. With VBMI a table of 256 bytes is looked up in registers.
  */
 #include <immintrin.h>
 #include <stdint.h>
@@ -36,8 +36,14 @@ static inline void i8_store_first(uint8_t *p, ivec v, ifirst first)
     _mm512_mask_storeu_epi8(p, first, v);
 }
 
-/* I8_LANES codes as int32; those behind `count` are 0 and not read. */
-static inline ivec i8_load_widened(const uint8_t *p, int64_t count)
+/* I8_LANES codes as int32 ... */
+static inline ivec i8_load_widened(const uint8_t *p)
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+/* ... of which those behind `count` are 0 and not read. */
+static inline ivec i8_load_widened_first(const uint8_t *p, int64_t count)
 {
     const __mmask16 first = (__mmask16)(count >= I8_LANES ? 0xFFFFu : (1u << (count > 0 ? count : 0)) - 1);
     return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first, p));
@@ -209,17 +215,39 @@ static inline ivec i8_dot(ivec sum, icodes a, iweights b)
 }
 #endif
 
-static inline ivec i8_lookup(const uint8_t *table, ivec v)
-{
+/* A table of 256 bytes. */
 #if defined(__AVX512VBMI__)
-    const ivec low = _mm512_permutex2var_epi8(i8_load(table), v, i8_load(table + 64));
-    const ivec high = _mm512_permutex2var_epi8(i8_load(table + 128), v, i8_load(table + 192));
+typedef struct itable {
+    ivec quarter[4];
+} itable;
+
+static inline itable i8_table(const uint8_t *table)
+{
+    return (itable){{i8_load(table), i8_load(table + 64), i8_load(table + 128), i8_load(table + 192)}};
+}
+
+static inline ivec i8_lookup(const itable *t, ivec v)
+{
+    const ivec low = _mm512_permutex2var_epi8(t->quarter[0], v, t->quarter[1]);
+    const ivec high = _mm512_permutex2var_epi8(t->quarter[2], v, t->quarter[3]);
     return _mm512_mask_blend_epi8(_mm512_movepi8_mask(v), low, high);
+}
 #else
+typedef const uint8_t *itable;
+
+static inline itable i8_table(const uint8_t *table)
+{
+    return table;
+}
+
+/* No instruction here looks 256 bytes up; loads from the first-level cache do. */
+static inline ivec i8_lookup(const itable *t, ivec v)
+{
     uint8_t bytes[I8_BYTES];
+
     _mm512_storeu_si512(bytes, v);
     for (int i = 0; i < I8_BYTES; i++)
-        bytes[i] = table[bytes[i]];
+        bytes[i] = (*t)[bytes[i]];
     return _mm512_loadu_si512(bytes);
-#endif
 }
+#endif

@@ -2,7 +2,8 @@
  * Depthwise convolution of codes, for every instruction set that defines `ivec`, QD_NAME and
  *     DW_COLUMNS     output columns at once: their sums and four vectors of codes fill the registers
  * Channels of a block are summed together. Lines of the kernel are taken four at a time: their bytes of one input
- * column, interleaved, are the factors of a dot product, which every output column that sees this input column shares.
+ * column, interleaved, are the factors of a dot product, which every output column that sees this input column
+ * shares.
  */
 
 /* An input line of the window: where channel 0 of column 0 lies. */
@@ -20,12 +21,15 @@ typedef struct kernel_size {
 typedef struct block {
     const qd_u8_dwconv_args *args;
     source_line lines[QD_U8_MOST_LINES]; /* those of the kernel */
-    int64_t channel;                     /* the block's first: a multiple of its size, so its place in packed arrays */
-    ifirst first;                        /* channels that exist */
+    int64_t channel; /* the block's first: a multiple of its size, so its place in packed arrays */
+    ifirst first;    /* channels that exist */
+    limits limits;
+    bool has_table;
+    itable table;
 } block;
 
-/* Codes of input column iw in four lines of the kernel, interleaved. Lines that a group is filled up with have weights
- * of 0. */
+/* Codes of input column iw in four lines of the kernel, interleaved. Lines that a group is filled up with have
+ * weights of 0. */
 ALWAYS void load_group(const block *b, int64_t kh, int64_t group, int64_t iw, ivec codes[4])
 {
     const bool inside = iw >= 0 && iw < b->args->shape.iw;
@@ -34,8 +38,8 @@ ALWAYS void load_group(const block *b, int64_t kh, int64_t group, int64_t iw, iv
     for (int i = 0; i < 4; i++) {
         const source_line *line = &b->lines[4 * group + i];
         if (4 * group + i < kh)
-            codes[i] = i8_load_first((inside ? line->first + iw * line->step : b->args->padding) + b->channel,
-                                     b->first);
+            codes[i] =
+                i8_load_first((inside ? line->first + iw * line->step : b->args->padding) + b->channel, b->first);
         else
             codes[i] = i8_zero();
     }
@@ -58,14 +62,12 @@ ALWAYS void begin_sums(const block *b, ivec sums[4])
 
 ALWAYS void finish_sums(const block *b, const ivec sums[4], uint8_t *y)
 {
-    const qd_u8_output *out = &b->args->out;
-    const limits l = limits_of(out->range);
     fvec scaled[LINE_VECTORS];
 
-    scale_sums(4, sums, out->multiplier + b->channel, scaled);
-    ivec bytes = codes_of(scaled, &l);
-    if (out->table)
-        bytes = i8_lookup(out->table, bytes);
+    scale_sums(4, sums, b->args->out.multiplier + b->channel, scaled);
+    ivec bytes = codes_of(scaled, &b->limits);
+    if (b->has_table)
+        bytes = i8_lookup(&b->table, bytes);
     i8_store_first(y, bytes, b->first);
 }
 
@@ -136,7 +138,10 @@ ALWAYS void dwconv_lines(const bool tiles, const kernel_size size, const qd_u8_d
 {
     const qd_conv_shape *s = &args->shape;
     uint8_t *y = args->y;
-    block b = {.args = args};
+    block b = {.args = args,
+               .limits = limits_of(args->out.range),
+               .has_table = args->out.table != NULL,
+               .table = i8_table(args->out.table ? args->out.table : no_table)};
 
     for (int64_t line = args->first_line; line < args->first_line + args->line_count; line++, y += s->ow * s->oc) {
         find_lines(args, line, b.lines);

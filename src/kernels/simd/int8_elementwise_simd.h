@@ -30,16 +30,18 @@ void QD_NAME(dequantize)(const uint8_t *x, int64_t count, float scale, int32_t z
     const fvec factor = f8_set(scale), origin = f8_set((float)zero);
 
     for (int64_t i = 0; i < count; i += I8_LANES) {
-        const fvec v = f8_of(i8_load_widened(x + i, count - i));
+        const fvec v = f8_of(i8_load_widened_first(x + i, count - i));
         f8_store_first(y + i, f8_mul(factor, f8_sub(v, origin)), smaller(count - i, I8_LANES));
     }
 }
 
 void QD_NAME(lookup)(const uint8_t *x, int64_t count, const uint8_t *table, uint8_t *y)
 {
+    const itable t = i8_table(table);
+
     for (int64_t i = 0; i < count; i += I8_BYTES) {
         const ifirst first = i8_first(smaller(count - i, I8_BYTES));
-        i8_store_first(y + i, i8_lookup(table, i8_load_first(x + i, first)), first);
+        i8_store_first(y + i, i8_lookup(&t, i8_load_first(x + i, first)), first);
     }
 }
 
@@ -51,41 +53,47 @@ void QD_NAME(add)(const uint8_t *a, int32_t zero_a, float multiplier_a, const ui
     const fvec ma = f8_set(multiplier_a), mb = f8_set(multiplier_b);
 
     for (int64_t i = 0; i < count; i += I8_BYTES) {
-        fvec v[LINE_VECTORS];
+        fvec u[LINE_VECTORS], v[LINE_VECTORS];
+        load_codes(LINE_VECTORS, a + i, count - i, za, u);
+        load_codes(LINE_VECTORS, b + i, count - i, zb, v);
         UNROLL
-        for (int k = 0; k < LINE_VECTORS; k++) {
-            const int64_t at = i + k * I8_LANES;
-            const fvec u = f8_sub(f8_of(i8_load_widened(a + at, count - at)), za);
-            const fvec w = f8_sub(f8_of(i8_load_widened(b + at, count - at)), zb);
-            v[k] = f8_add(f8_mul(u, ma), f8_mul(w, mb));
-        }
+        for (int k = 0; k < LINE_VECTORS; k++)
+            v[k] = f8_add(f8_mul(u[k], ma), f8_mul(v[k], mb));
         i8_store_first(y + i, i8_in_order(codes_of(v, &l)), i8_first(smaller(count - i, I8_BYTES)));
     }
 }
 
+/* Channels whose gate is kept as floats at once. */
+#define GATE_CHANNELS 2048
+
 /* Products of codes have less than 24 bits: exact as floats. */
-void QD_NAME(channel_multiply)(const uint8_t *x, int32_t zero_x, const uint8_t *gate, int32_t zero_gate,
-                               int64_t rows, int64_t channels, float multiplier, qd_code_range range, uint8_t *y)
+void QD_NAME(channel_multiply)(const uint8_t *x, int32_t zero_x, const uint8_t *gate, int32_t zero_gate, int64_t rows,
+                               int64_t channels, float multiplier, qd_code_range range, uint8_t *y)
 {
     const limits l = limits_of(range);
-    const fvec zx = f8_set((float)zero_x), zg = f8_set((float)zero_gate), m = f8_set(multiplier);
+    const fvec zx = f8_set((float)zero_x), m = f8_set(multiplier);
+    float factor[GATE_CHANNELS + I8_BYTES];
 
-    for (int64_t c = 0; c < channels; c += I8_BYTES) {
-        const int64_t left = channels - c;
-        const ifirst first = i8_first(smaller(left, I8_BYTES));
-        fvec factor[LINE_VECTORS];
-        UNROLL
-        for (int k = 0; k < LINE_VECTORS; k++)
-            factor[k] = f8_sub(f8_of(i8_load_widened(gate + c + k * I8_LANES, left - k * I8_LANES)), zg);
-        for (int64_t r = 0; r < rows; r++) {
-            const uint8_t *from = x + r * channels + c;
-            fvec v[LINE_VECTORS];
-            UNROLL
-            for (int k = 0; k < LINE_VECTORS; k++) {
-                const fvec u = f8_sub(f8_of(i8_load_widened(from + k * I8_LANES, left - k * I8_LANES)), zx);
-                v[k] = f8_mul(f8_mul(u, factor[k]), m);
+    for (int64_t first = 0; first < channels; first += GATE_CHANNELS) {
+        /* Rows lie one behind the other when all channels are taken, and are one row whose gate repeats. */
+        const int64_t period = smaller(channels - first, GATE_CHANNELS);
+        const int64_t lines = period == channels ? 1 : rows, length = period == channels ? rows * channels : period;
+        for (int64_t c = 0; c < period + I8_BYTES; c++)
+            factor[c] = (float)(gate[first + c % period] - zero_gate);
+        for (int64_t line = 0; line < lines; line++) {
+            const uint8_t *from = x + line * channels + first;
+            uint8_t *to = y + line * channels + first;
+            int64_t c = 0;
+            for (int64_t i = 0; i < length; i += I8_BYTES) {
+                fvec v[LINE_VECTORS];
+                load_codes(LINE_VECTORS, from + i, length - i, zx, v);
+                UNROLL
+                for (int k = 0; k < LINE_VECTORS; k++)
+                    v[k] = f8_mul(f8_mul(v[k], f8_load(factor + c + k * I8_LANES)), m);
+                i8_store_first(to + i, i8_in_order(codes_of(v, &l)), i8_first(smaller(length - i, I8_BYTES)));
+                for (c += I8_BYTES; c >= period;)
+                    c -= period;
             }
-            i8_store_first(y + r * channels + c, i8_in_order(codes_of(v, &l)), first);
         }
     }
 }

@@ -48,8 +48,8 @@ ALWAYS void add_group(const int rows, const int vectors, const uint8_t *const li
 }
 
 /* Output rows first … first + rows - 1, of which those below args->rows exist. */
-ALWAYS void rows_tile(const int rows, const int vectors, const qd_u8_rows_args *args, int64_t first,
-                      const qd_panel *panel, const int8_t *w)
+ALWAYS void rows_tile(const int rows, const int vectors, const qd_u8_rows_args *args, const finish *f, int64_t first,
+                      const int32_t *bias, const int8_t *w)
 {
     const int64_t valid = args->rows - first < rows ? args->rows - first : rows;
     const int64_t whole = args->depth / 4 * 4;
@@ -59,7 +59,7 @@ ALWAYS void rows_tile(const int rows, const int vectors, const qd_u8_rows_args *
     for (int r = 0; r < rows; r++) {
         UNROLL
         for (int v = 0; v < vectors; v++)
-            sums[r][v] = i8_load(args->out.bias + panel->first_width + v * I8_LANES);
+            sums[r][v] = i8_load(bias + v * I8_LANES);
     }
     for (int64_t tap = 0; tap < args->taps; tap++) {
         const uint8_t *const *from = args->x + tap * args->rows + first;
@@ -79,20 +79,21 @@ ALWAYS void rows_tile(const int rows, const int vectors, const qd_u8_rows_args *
     UNROLL
     for (int r = 0; r < rows; r++)
         if (r < valid)
-            finish_row(vectors, args, panel, first + r, sums[r]);
+            finish_row(vectors, f, first + r, sums[r]);
 }
 
 ALWAYS void rows_panel(const int vectors, const qd_u8_rows_args *args, const qd_panel *panel)
 {
-    const int8_t *w =
-        args->w + 4 * panel->first_width * qd_u8_panel_groups(TILE_LAYOUT, args->taps, args->depth);
+    const int8_t *w = args->w + 4 * panel->first_width * qd_u8_panel_groups(TILE_LAYOUT, args->taps, args->depth);
+    const int32_t *bias = args->out.bias + panel->first_width;
+    const finish f = finish_of(args, panel);
 
     if (args->rows == 1) { /* squeeze-excite, classifiers */
-        rows_tile(1, vectors, args, 0, panel, w);
+        rows_tile(1, vectors, args, &f, 0, bias, w);
         return;
     }
     for (int64_t first = 0; first < args->rows; first += TILE_ROWS(vectors))
-        rows_tile(TILE_ROWS(vectors), vectors, args, first, panel, w);
+        rows_tile(TILE_ROWS(vectors), vectors, args, &f, first, bias, w);
 }
 
 void QD_NAME(tile_rows)(const qd_u8_rows_args *args)
