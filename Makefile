@@ -35,9 +35,15 @@ QD_CFLAGS += -I$(BUILD)/generated
 # Kernels of one instruction set a folder, which gets the set's flags; the program asks the processor before it calls them.
 # Contraction into fused multiply-adds is what these sets are for; -ffp-contract=off elsewhere keeps the reference exact.
 ifneq ($(filter x86_64%,$(shell $(CC) -dumpmachine)),)
-ISA_FOLDERS      := kernels/avx2 kernels/avx512
+ISA_FOLDERS      := kernels/avx2 kernels/avx512 $(addprefix kernels/int8_,avx2 avxvnni avx512 avx512vnni amx)
 ISA_FLAGS_avx2   := -mavx2 -mfma -ffp-contract=fast
 ISA_FLAGS_avx512 := -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma -mprefer-vector-width=512 -ffp-contract=fast
+# Integer kernels keep the products and sums of their definition apart: no contraction.
+ISA_FLAGS_int8_avx2       := -mavx2
+ISA_FLAGS_int8_avxvnni    := -mavx2 -mavxvnni
+ISA_FLAGS_int8_avx512     := -mavx512f -mavx512dq -mavx512bw -mavx512vl -mprefer-vector-width=512
+ISA_FLAGS_int8_avx512vnni := $(ISA_FLAGS_int8_avx512) -mavx512vnni -mavx512vbmi
+ISA_FLAGS_int8_amx        := $(ISA_FLAGS_int8_avx512vnni) -mamx-tile -mamx-int8
 endif
 
 LIB_SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(addprefix src/,base random tensor kernels kernels/ref kernels/blas $(ISA_FOLDERS) nn graph \
@@ -92,7 +98,7 @@ test-isa: $(TEST_PROGRAMS) $(BUILD)/quantdrift ## run the numeric tests once for
 tests: $(TEST_PROGRAMS) ## build the test programs without running them
 
 lint: $(BUILD)/generated/build_commit.h $(BUILD)/libquantdrift.a ## check include rule, names, lengths, formatting, static analysis
-	@ISA_FLAGS_avx2='$(ISA_FLAGS_avx2)' ISA_FLAGS_avx512='$(ISA_FLAGS_avx512)' scripts/lint/all.sh
+	@$(foreach f,$(notdir $(ISA_FOLDERS)),ISA_FLAGS_$(f)='$(ISA_FLAGS_$(f))') scripts/lint/all.sh
 
 format: ## let clang-format lay out every source file
 	git ls-files '*.c' '*.h' | tr '\n' '\0' | xargs -0 clang-format -i

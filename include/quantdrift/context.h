@@ -9,8 +9,19 @@
 
 typedef struct qd_context qd_context;
 
-/* Instruction sets in the order in which kernel tables are filled. */
-enum qd_isa { QD_ISA_REF = 0, QD_ISA_AVX2, QD_ISA_AVX512, QD_ISA_COUNT };
+/*
+ * Instruction sets, better ones last. float32 kernels know AVX2 and AVX-512 and take the nearest of them below; INT8
+ * kernels know each. A processor need not have all sets below its best: many with AVX-512 lack AVX-VNNI.
+ */
+enum qd_isa {
+    QD_ISA_REF = 0,    /* portable C */
+    QD_ISA_AVX2,       /* and FMA */
+    QD_ISA_AVXVNNI,    /* dot products of bytes in AVX2's registers */
+    QD_ISA_AVX512,     /* F, DQ, BW, VL */
+    QD_ISA_AVX512VNNI, /* and VBMI */
+    QD_ISA_AMX,        /* tiles of bytes */
+    QD_ISA_COUNT
+};
 
 enum qd_log_level { QD_LOG_DEBUG, QD_LOG_INFO, QD_LOG_WARNING };
 
@@ -19,7 +30,7 @@ typedef void qd_log_fn(void *user, enum qd_log_level level, const char *line);
 
 typedef struct qd_context_config {
     int threads;    /* compute threads; 0: as many as the process may use */
-    bool limit_isa; /* true: use no instruction set above max_isa */
+    bool limit_isa; /* true: max_isa instead of the best instruction set */
     enum qd_isa max_isa;
     qd_log_fn *log; /* NULL: silent */
     void *log_user;
@@ -49,7 +60,7 @@ enum qd_status qd_context_set_threads(qd_context *ctx, int threads);
 /* Best instruction set that may be used: what the processor and OS offer, masked by the configuration. */
 enum qd_isa qd_context_isa(const qd_context *ctx);
 
-/* "ref", "avx2", "avx512". */
+/* "ref", "avx2", "avxvnni", "avx512", "avx512vnni", "amx". */
 const char *qd_isa_name(enum qd_isa isa);
 
 /* Parses a name of qd_isa_name(); false when unknown. */

@@ -10,8 +10,12 @@
 /* Above any machine this program was written for; a larger number is a typing mistake. */
 #define QD_MAX_THREADS 1024
 
-static const char *const isa_names[QD_ISA_COUNT] = {
-    [QD_ISA_REF] = "ref", [QD_ISA_AVX2] = "avx2", [QD_ISA_AVX512] = "avx512"};
+static const char *const isa_names[QD_ISA_COUNT] = {[QD_ISA_REF] = "ref",
+                                                    [QD_ISA_AVX2] = "avx2",
+                                                    [QD_ISA_AVXVNNI] = "avxvnni",
+                                                    [QD_ISA_AVX512] = "avx512",
+                                                    [QD_ISA_AVX512VNNI] = "avx512vnni",
+                                                    [QD_ISA_AMX] = "amx"};
 
 /* Without a context the sentence of a failure can only go to the logger. */
 static enum qd_status refuse(const qd_context_config *config, enum qd_status status, const char *sentence)
@@ -35,11 +39,11 @@ enum qd_status qd_context_create(const qd_context_config *config, qd_context **o
     }
     enum qd_isa isa = qd_cpu_detect_isa();
     if (config->limit_isa) {
-        if ((unsigned)config->max_isa >= QD_ISA_COUNT || config->max_isa > isa) {
+        if (!qd_cpu_has_isa(config->max_isa)) {
             snprintf(sentence, sizeof(sentence),
-                     "context: this processor and operating system offer instruction sets up to '%s', not '%s'; ask "
-                     "for '%s' or less",
-                     qd_isa_name(isa), qd_isa_name(config->max_isa), qd_isa_name(isa));
+                     "context: this processor and operating system lack instruction set '%s'; the best they have is "
+                     "'%s', `quantdrift --version` lists all",
+                     qd_isa_name(config->max_isa), qd_isa_name(isa));
             return refuse(config, QD_ERR_USAGE, sentence);
         }
         isa = config->max_isa;

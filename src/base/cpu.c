@@ -5,51 +5,97 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+
+/* Feature words of CPUID that instruction sets are told by. */
+enum word { LEAF1_ECX, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX, LEAF7_1_EAX, XCR0, WORD_COUNT };
+
+#define BIT(n) (UINT32_C(1) << (n))
+
+/* What a set needs: all of these bits. */
+static const uint32_t needs[QD_ISA_COUNT][WORD_COUNT] = {
+    /* FMA, OSXSAVE, AVX; AVX2; xmm and ymm saved */
+    [QD_ISA_AVX2] = {[LEAF1_ECX] = BIT(12) | BIT(27) | BIT(28), [LEAF7_EBX] = BIT(5), [XCR0] = 0x06},
+    [QD_ISA_AVXVNNI] =
+        {[LEAF1_ECX] = BIT(12) | BIT(27) | BIT(28), [LEAF7_EBX] = BIT(5), [LEAF7_1_EAX] = BIT(4), [XCR0] = 0x06},
+    /* F, DQ, BW, VL: what every AVX-512 server processor since 2017 has; opmask and zmm saved */
+    [QD_ISA_AVX512] = {[LEAF1_ECX] = BIT(12) | BIT(27) | BIT(28),
+                       [LEAF7_EBX] = BIT(5) | BIT(16) | BIT(17) | BIT(30) | BIT(31),
+                       [XCR0] = 0xE6},
+    /* VBMI, VNNI: since Ice Lake and Zen 4 */
+    [QD_ISA_AVX512VNNI] = {[LEAF1_ECX] = BIT(12) | BIT(27) | BIT(28),
+                           [LEAF7_EBX] = BIT(5) | BIT(16) | BIT(17) | BIT(30) | BIT(31),
+                           [LEAF7_ECX] = BIT(1) | BIT(11),
+                           [XCR0] = 0xE6},
+    /* AMX-TILE, AMX-INT8; tile configuration and data saved */
+    [QD_ISA_AMX] = {[LEAF1_ECX] = BIT(12) | BIT(27) | BIT(28),
+                    [LEAF7_EBX] = BIT(5) | BIT(16) | BIT(17) | BIT(30) | BIT(31),
+                    [LEAF7_ECX] = BIT(1) | BIT(11),
+                    [LEAF7_EDX] = BIT(24) | BIT(25),
+                    [XCR0] = 0x600E6},
+};
 
 /* XCR0: which register files the operating system saves on a context switch. */
-static uint64_t read_xcr0(void)
+static uint32_t read_xcr0(void)
 {
     uint32_t low, high;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return ((uint64_t)high << 32) | low;
+    return low;
 }
 
-enum qd_isa qd_cpu_detect_isa(void)
+static void read_words(uint32_t words[WORD_COUNT])
 {
-    enum {
-        LEAF1_ECX_FMA = 1u << 12,
-        LEAF1_ECX_OSXSAVE = 1u << 27,
-        LEAF1_ECX_AVX = 1u << 28,
-        LEAF7_EBX_AVX2 = 1u << 5,
-        LEAF7_EBX_AVX512F = 1u << 16,
-        LEAF7_EBX_AVX512DQ = 1u << 17,
-        LEAF7_EBX_AVX512BW = 1u << 30,
-        XCR0_AVX = 0x06,   /* xmm, ymm */
-        XCR0_AVX512 = 0xE6 /* and opmask, zmm0-15 upper halves, zmm16-31 */
-    };
-    const uint32_t leaf7_ebx_avx512vl = UINT32_C(1) << 31;
     uint32_t eax, ebx, ecx, edx;
-    const uint32_t leaf1_wanted = LEAF1_ECX_FMA | LEAF1_ECX_OSXSAVE | LEAF1_ECX_AVX;
-    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || (ecx & leaf1_wanted) != leaf1_wanted)
-        return QD_ISA_REF;
-    const uint64_t xcr0 = read_xcr0();
-    if ((xcr0 & XCR0_AVX) != XCR0_AVX || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(ebx & LEAF7_EBX_AVX2))
-        return QD_ISA_REF;
-    /* The set every AVX-512 server processor since 2017 has; kernels may not assume more. */
-    const uint32_t leaf7_wanted = LEAF7_EBX_AVX512F | LEAF7_EBX_AVX512DQ | LEAF7_EBX_AVX512BW | leaf7_ebx_avx512vl;
-    if ((xcr0 & XCR0_AVX512) != XCR0_AVX512 || (ebx & leaf7_wanted) != leaf7_wanted)
-        return QD_ISA_AVX2;
-    return QD_ISA_AVX512;
+
+    for (int i = 0; i < WORD_COUNT; i++)
+        words[i] = 0;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx))
+        return;
+    words[LEAF1_ECX] = ecx;
+    if (ecx & BIT(27)) /* OSXSAVE: xgetbv exists */
+        words[XCR0] = read_xcr0();
+    if (!__get_cpuid_count(7, 0, &eax, &words[LEAF7_EBX], &words[LEAF7_ECX], &words[LEAF7_EDX]) || eax < 1)
+        return;
+    __cpuid_count(7, 1, words[LEAF7_1_EAX], ebx, ecx, edx);
+}
+
+/* Linux enlarges a process's register area for AMX only when asked, and may say no. */
+static bool ask_for_tiles(void)
+{
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+bool qd_cpu_has_isa(enum qd_isa isa)
+{
+    uint32_t words[WORD_COUNT];
+
+    if ((unsigned)isa >= QD_ISA_COUNT)
+        return false;
+    read_words(words);
+    for (int i = 0; i < WORD_COUNT; i++)
+        if ((words[i] & needs[isa][i]) != needs[isa][i])
+            return false;
+    return isa != QD_ISA_AMX || ask_for_tiles();
 }
 
 #else
 
-enum qd_isa qd_cpu_detect_isa(void)
+bool qd_cpu_has_isa(enum qd_isa isa)
 {
-    return QD_ISA_REF;
+    return isa == QD_ISA_REF;
 }
 
 #endif
+
+enum qd_isa qd_cpu_detect_isa(void)
+{
+    int isa = QD_ISA_COUNT - 1;
+
+    while (!qd_cpu_has_isa((enum qd_isa)isa))
+        isa--; /* the reference needs nothing */
+    return (enum qd_isa)isa;
+}
 
 int qd_cpu_count(void)
 {

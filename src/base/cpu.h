@@ -4,8 +4,14 @@
 
 #include <quantdrift/context.h>
 
-/* Best instruction set that the processor has and whose registers the operating system saves. Thread-safe.
- * Source: Intel SDM volume 1, sections 14.3 and 15.2 (CPUID, OSXSAVE, XCR0). */
+/*
+ * Whether the processor has an instruction set and the operating system saves its registers. Linux gives AMX's to
+ * processes that ask; asking is part of this. Thread-safe. Sources: Intel SDM volume 1, sections 14.3, 15.2 and 18.3
+ * (CPUID, OSXSAVE, XCR0); Linux, Documentation/arch/x86/xstate.rst.
+ */
+bool qd_cpu_has_isa(enum qd_isa isa);
+
+/* The best of them. */
 enum qd_isa qd_cpu_detect_isa(void);
 
 /* Processors this process may run on, at least 1. */

@@ -14,7 +14,9 @@ enum { KEY_CPU = 0x100 };
 
 static const struct argp_option common_options[] = {
     {"threads", 't', "N", 0, "Compute threads (default: all there are)", 0},
-    {"cpu", KEY_CPU, "SET", 0, "Best instruction set to use: ref, avx2 or avx512 (default: what the machine has)", 0},
+    {"cpu", KEY_CPU, "SET", 0,
+     "Best instruction set to use: ref, avx2, avxvnni, avx512, avx512vnni or amx (default: the best the machine has)",
+     0},
     {"quiet", 'q', NULL, 0, "No progress, warnings only", 0},
     {0},
 };
@@ -28,7 +30,9 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_CPU:
         if (!qd_isa_parse(arg, &common->max_isa))
-            argp_error(state, "--cpu: unknown instruction set '%s'; there are ref, avx2 and avx512", arg);
+            argp_error(
+                state,
+                "--cpu: unknown instruction set '%s'; there are ref, avx2, avxvnni, avx512, avx512vnni and amx", arg);
         common->limit_isa = true;
         return 0;
     case 'q':

@@ -102,6 +102,12 @@ typedef struct qd_kernels {
 #undef QD_KERNEL_FIELD
 } qd_kernels;
 
+/* Whether float32 has kernels of its own for a set: the others take those of the nearest set below. */
+static inline bool qd_kernels_know_isa(enum qd_isa isa)
+{
+    return isa == QD_ISA_REF || isa == QD_ISA_AVX2 || isa == QD_ISA_AVX512;
+}
+
 /*
  * Fills `out` for `dtype` (QD_F32 or QD_F64): reference first, then each instruction set up to `isa`
  * replaces what it does better. float64 exists for verification and has reference kernels only.

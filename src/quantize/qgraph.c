@@ -50,7 +50,7 @@ fail:
 
 static size_t element_size(enum qd_qmode mode)
 {
-    return mode == QD_QMODE_INTEGER ? sizeof(int8_t) : sizeof(float);
+    return mode == QD_QMODE_INTEGER ? sizeof(uint8_t) : sizeof(float);
 }
 
 static size_t activation_bytes(const qd_qgraph *q, enum qd_qmode mode)
@@ -148,7 +148,7 @@ void qd_qgraph_result(const qd_qgraph *q, enum qd_qmode mode, int64_t n, float *
 
     if (mode == QD_QMODE_INTEGER && value->quantizer >= 0) {
         const qd_quant_params *params = &q->quantizers[value->quantizer].params;
-        q->int8.dequantize(data, count, params->scale, params->range.zero, logits);
+        q->int8.dequantize(data, count, params->scale, params->range.zero + QD_STORED_OFFSET, logits);
         return;
     }
     memcpy(logits, data, (size_t)count * sizeof *logits);
@@ -162,7 +162,9 @@ static enum qd_status run(qd_qgraph *q, enum qd_qmode mode, const float *images,
     for (int64_t first = 0; first < n; first += q->max_batch) {
         int64_t count = n - first < q->max_batch ? n - first : q->max_batch;
         qd_qgraph_load(q, mode, images + first * pixels, count);
-        for (int i = 0; i < q->step_count; i++)
+        if (mode == QD_QMODE_INTEGER)
+            qd_qgraph_steps_integer(q, count);
+        for (int i = 0; mode != QD_QMODE_INTEGER && i < q->step_count; i++)
             QD_TRY(qd_qgraph_step(q, mode, &q->steps[i], count, false));
         qd_qgraph_result(q, mode, count, logits + first * classes);
     }

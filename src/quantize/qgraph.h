@@ -38,7 +38,6 @@ typedef struct qd_qconv {
     int node, batchnorm; /* of the graph it was made from; batchnorm -1: none */
     bool depthwise;
     int64_t filter;                           /* weights of one output channel */
-    int64_t depth;                            /* of one row of `packed`: filter, padded */
     float *weight;                            /* folded; memory order of the layer: OHWI, depthwise HWO */
     float *bias;                              /* [out_channels], folded */
     float *scale;                             /* [out_channels] S_w: equal values when per tensor */
@@ -46,8 +45,19 @@ typedef struct qd_qconv {
     int8_t *codes;                            /* in the order of `weight`; up to 8 bits */
     int32_t *bias_codes;
     float *multiplier; /* [out_channels] */
-    int16_t *packed;   /* codes as the kernels read them: [out_channels][depth], depthwise [kh][kw][c] */
+    /* As the kernels read them (kernels/int8_pack.h), written by qd_qconv_pack(). */
+    int8_t *packed;
+    int32_t *packed_bias;
+    float *packed_multiplier;
+    uint8_t *padding; /* [in_channels] the stored zero point of the input */
 } qd_qconv;
+
+/* A dense convolution as a product of each group: `taps` rows of `depth` codes times `columns` channels. */
+typedef struct qd_qproduct {
+    int64_t groups, taps, depth, columns;
+    int64_t weights; /* of a tap: depth, without what fills it up */
+    bool bands;      /* few channels: a tap is a whole line of the kernel, read from a copy with margins */
+} qd_qproduct;
 
 enum qd_qstep_kind {
     QD_QSTEP_CONV,    /* with an optional fused ReLU or ReLU6 */
@@ -64,12 +74,13 @@ typedef struct qd_qstep {
     char name[QD_NAME_BYTES];
     int input[2]; /* values; -1: none */
     int output;
-    int inner;                     /* SiLU's sigmoid; -1: none */
-    int conv;                      /* index into convs; -1: none */
+    int inner;   /* SiLU's sigmoid; -1: none */
+    int conv;    /* index into convs; -1: none */
+    bool merges; /* an integer convolution whose only reader is the next step, which it may do itself */
     enum qd_activation activation; /* fused, or the table's */
     qd_maxpool2d_config pool;
-    float multiplier[2]; /* requantization; a sum has two */
-    int8_t table[256], inner_table[256];
+    float multiplier[2];                  /* requantization; a sum has two */
+    uint8_t table[256], inner_table[256]; /* of stored codes (kernels/int8.h) */
 } qd_qstep;
 
 enum qd_qmode { QD_QMODE_FLOAT, QD_QMODE_SIMULATED, QD_QMODE_INTEGER };
@@ -103,7 +114,7 @@ struct qd_qgraph {
  * QD_ERR_MEMORY. */
 enum qd_status qd_qgraph_prepare(qd_qgraph *q, enum qd_qmode mode);
 
-/* Memory of a value in a mode, [max_batch] samples: float, float, int8_t. */
+/* Memory of a value in a mode, [max_batch] samples: float, float, stored codes (uint8_t, kernels/int8.h). */
 void *qd_qgraph_value(const qd_qgraph *q, enum qd_qmode mode, int value);
 
 /* Loads n <= max_batch images into the input value, quantized as the mode wants it. */
@@ -121,9 +132,17 @@ size_t qd_qgraph_float_workspace_bytes(const qd_qgraph *q, size_t *saved_offset)
 void qd_qgraph_load_float(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n);
 enum qd_status qd_qgraph_step_float(qd_qgraph *q, enum qd_qmode mode, const qd_qstep *step, int64_t n);
 
+/* qgraph_pack.c: kernels' forms of a convolution. `layout` is that of q->int8. */
+qd_qproduct qd_qconv_product(const qd_qconv *conv);
+size_t qd_qconv_packed_bytes(const qd_qconv *conv, qd_u8_layout layout);
+int64_t qd_qconv_packed_width(const qd_qconv *conv, qd_u8_layout layout); /* of bias and multiplier */
+void qd_qconv_pack(qd_qconv *conv, qd_u8_layout layout, int32_t input_zero);
+
 /* run_integer.c: docs/quantization.md section 3. */
 size_t qd_qgraph_integer_scratch_bytes(const qd_qgraph *q);
 void qd_qgraph_load_integer(qd_qgraph *q, const float *images, int64_t n);
 void qd_qgraph_step_integer(qd_qgraph *q, const qd_qstep *step, int64_t n, bool inner);
+/* All steps, those that can be merged at once: values between them are not written. */
+void qd_qgraph_steps_integer(qd_qgraph *q, int64_t n);
 
 #endif

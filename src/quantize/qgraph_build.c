@@ -1,6 +1,7 @@
 #include "quantize/qgraph_build.h"
 
 #include "base/error.h"
+#include "kernels/int8_pack.h"
 #include "quantize/fold.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,13 +157,16 @@ static enum qd_status add_conv(build *b, int index)
     conv->config.bias = true; /* folding always makes one */
     conv->depthwise = b->graph->params[node->param[0]].order == QD_ORDER_HWO;
     conv->filter = b->graph->params[node->param[0]].count / conv->config.out_channels;
-    conv->depth = (conv->filter + QD_INT8_DEPTH - 1) / QD_INT8_DEPTH * QD_INT8_DEPTH;
     if (conv->filter > MAX_FILTER)
         return qd_fail(
             b->q->ctx, QD_ERR_USAGE,
             "quantize '%s': expected at most %d weights per output channel so that int32 holds their sum, got "
             "%lld",
             node->name, MAX_FILTER, (long long)conv->filter);
+    if (conv->depthwise && conv->config.kernel > QD_U8_MOST_LINES)
+        return qd_fail(b->q->ctx, QD_ERR_USAGE,
+                       "quantize '%s': expected a depthwise kernel of at most %d lines, got %lld", node->name,
+                       QD_U8_MOST_LINES, (long long)conv->config.kernel);
     return QD_OK;
 }
 
@@ -265,11 +269,36 @@ static void place_values(qd_qgraph *q)
     }
 }
 
+static int reader_count(const qd_qgraph *q, int value)
+{
+    int count = value == q->output;
+
+    for (int i = 0; i < q->step_count; i++)
+        for (int k = 0; k < 2; k++)
+            count += q->steps[i].input[k] == value;
+    return count;
+}
+
+/* Tables and sums right behind the convolution that alone feeds them. */
+static void find_merges(qd_qgraph *q)
+{
+    for (int i = 0; i + 1 < q->step_count; i++) {
+        qd_qstep *step = &q->steps[i];
+        const qd_qstep *next = &q->steps[i + 1];
+        const bool follows = next->input[0] == step->output || next->input[1] == step->output;
+        const bool table = next->kind == QD_QSTEP_TABLE || next->kind == QD_QSTEP_SILU;
+        /* a depthwise convolution is followed by no sum in any network known; its kernels have none */
+        step->merges = step->kind == QD_QSTEP_CONV && follows && reader_count(q, step->output) == 1 &&
+                       (table || (next->kind == QD_QSTEP_ADD && !q->convs[step->conv].depthwise));
+    }
+}
+
 static void find_lifetimes(qd_qgraph *q)
 {
     for (int i = 0; i < q->step_count; i++) {
         const qd_qstep *step = &q->steps[i];
-        q->values[step->output].first_step = i;
+        /* what a merged step writes exists while its convolution still reads */
+        q->values[step->output].first_step = i > 0 && q->steps[i - 1].merges ? i - 1 : i;
         q->values[step->output].last_step = i;
         if (step->inner >= 0) {
             q->values[step->inner].first_step = i;
@@ -293,11 +322,13 @@ size_t qd_qgraph_weight_bytes(const qd_qgraph *q)
 
     for (int i = 0; i < q->conv_count; i++) {
         const qd_qconv *conv = &q->convs[i];
-        size_t out = (size_t)conv->config.out_channels;
-        size_t weights = out * (size_t)conv->filter, packed = out * (size_t)conv->depth;
+        size_t out = (size_t)conv->config.out_channels, weights = out * (size_t)conv->filter;
+        size_t width = (size_t)qd_qconv_packed_width(conv, q->int8.layout);
         bytes += 2 * qd_align_bytes(weights * sizeof(float)) + 4 * qd_align_bytes(out * sizeof(float)) +
                  qd_align_bytes(weights) + qd_align_bytes(out * sizeof(int32_t)) +
-                 qd_align_bytes(packed * sizeof(int16_t));
+                 qd_align_bytes(qd_qconv_packed_bytes(conv, q->int8.layout)) +
+                 qd_align_bytes(width * sizeof(int32_t)) + qd_align_bytes(width * sizeof(float)) +
+                 qd_align_bytes((size_t)conv->config.in_channels);
     }
     return bytes;
 }
@@ -316,7 +347,10 @@ enum qd_status qd_qgraph_fold(qd_qgraph *q, const qd_graph *graph, const qd_stat
         conv->multiplier = take(q, out, sizeof(float));
         conv->codes = take(q, weights, sizeof(int8_t));
         conv->bias_codes = take(q, out, sizeof(int32_t));
-        conv->packed = take(q, out * conv->depth, sizeof(int16_t));
+        conv->packed = take(q, (int64_t)qd_qconv_packed_bytes(conv, q->int8.layout), 1);
+        conv->packed_bias = take(q, qd_qconv_packed_width(conv, q->int8.layout), sizeof(int32_t));
+        conv->packed_multiplier = take(q, qd_qconv_packed_width(conv, q->int8.layout), sizeof(float));
+        conv->padding = take(q, conv->config.in_channels, 1);
         QD_TRY(qd_fold_batchnorm(q->ctx, graph, state, conv->node, conv->batchnorm, conv->weight, conv->bias));
     }
     return QD_OK;
@@ -346,6 +380,7 @@ enum qd_status qd_qgraph_lay_out(qd_qgraph *q, const qd_graph *graph)
         if (!b.absorbed[i])
             QD_TRY_GOTO(add_node(&b, i));
     q->output = b.value_of[graph->output];
+    find_merges(q);
     find_lifetimes(q);
     place_values(q);
 fail:

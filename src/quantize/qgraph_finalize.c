@@ -64,10 +64,8 @@ static void quantize_conv(const qd_quant_scheme *scheme, qd_qconv *conv, float i
             int64_t index = weight_index(conv, o, k);
             int32_t code = qd_quant_weight_code(scheme->weight_bits, conv->weight[index], scale);
             conv->weight_simulated[index] = qd_dequantize_value(code, scale, 0);
-            if (!has_integer_form(scheme))
-                continue;
-            conv->codes[index] = (int8_t)code;
-            conv->packed[conv->depthwise ? index : o * conv->depth + k] = (int16_t)code;
+            if (has_integer_form(scheme))
+                conv->codes[index] = (int8_t)code;
         }
     }
 }
@@ -92,14 +90,14 @@ static double activation_value(enum qd_activation kind, double x)
 }
 
 static void fill_table(enum qd_activation kind, const qd_quant_params *in, const qd_quant_params *out,
-                       int8_t table[256])
+                       uint8_t table[256])
 {
     const qd_code_range *range = &out->range;
 
     for (int q = -128; q < 128; q++) {
         double x = (double)in->scale * (q - in->range.zero);
         double code = rint(activation_value(kind, x) / out->scale) + range->zero;
-        table[q + 128] = (int8_t)fmin(fmax(code, range->low), range->high);
+        table[q + QD_STORED_OFFSET] = (uint8_t)(fmin(fmax(code, range->low), range->high) + QD_STORED_OFFSET);
     }
 }
 
@@ -110,8 +108,10 @@ static void fill_silu_table(qd_qstep *step, const qd_quant_params *in, const qd_
 
     fill_table(QD_ACTIVATION_SILU, in, inner, step->inner_table);
     for (int q = -128; q < 128; q++) {
-        int32_t product = (q - in->range.zero) * (step->inner_table[q + 128] - inner->range.zero);
-        step->table[q + 128] = (int8_t)qd_requantize_value(product, multiplier, out->range);
+        int32_t sigmoid = step->inner_table[q + QD_STORED_OFFSET] - QD_STORED_OFFSET;
+        int32_t product = (q - in->range.zero) * (sigmoid - inner->range.zero);
+        step->table[q + QD_STORED_OFFSET] =
+            (uint8_t)(qd_requantize_value(product, multiplier, out->range) + QD_STORED_OFFSET);
     }
 }
 
@@ -127,18 +127,20 @@ static void finalize_step(qd_qgraph *q, qd_qstep *step)
     const qd_quant_params *a = params_of(q, step->input[0]), *b = params_of(q, step->input[1]);
     const qd_quant_params *out = params_of(q, step->output);
     const qd_dims *in = &q->values[step->input[0]].dims;
-    bool tables = has_integer_form(&q->scheme);
+    bool integer = has_integer_form(&q->scheme);
 
     switch (step->kind) {
     case QD_QSTEP_CONV:
         quantize_conv(&q->scheme, &q->convs[step->conv], a->scale, out == NULL ? 0.0f : out->scale);
+        if (integer)
+            qd_qconv_pack(&q->convs[step->conv], q->int8.layout, a->range.zero);
         break;
     case QD_QSTEP_TABLE:
-        if (tables)
+        if (integer)
             fill_table(step->activation, a, out, step->table);
         break;
     case QD_QSTEP_SILU:
-        if (tables)
+        if (integer)
             fill_silu_table(step, a, params_of(q, step->inner), out);
         break;
     case QD_QSTEP_ADD:

@@ -7,7 +7,7 @@ typedef struct energies {
 } energies;
 
 /* Energies of one piece; exactly one of `codes` and `simulated` is the quantized network's value. */
-static energies piece_energies(const qd_quant_params *params, const float *x, const int8_t *codes,
+static energies piece_energies(const qd_quant_params *params, const float *x, const uint8_t *codes,
                                const float *simulated, int64_t count)
 {
     energies e = {0};
@@ -16,7 +16,8 @@ static energies piece_energies(const qd_quant_params *params, const float *x, co
     for (int64_t i = 0; i < count; i++) {
         int32_t own = qd_quantize_value(x[i], params->scale, params->range);
         double rounding = (double)x[i] - (double)qd_dequantize_value(own, params->scale, zero);
-        float y = codes != NULL ? qd_dequantize_value(codes[i], params->scale, zero) : simulated[i];
+        float y =
+            codes != NULL ? qd_dequantize_value(codes[i] - QD_STORED_OFFSET, params->scale, zero) : simulated[i];
         double accumulated = (double)x[i] - (double)y;
         e.signal += (double)x[i] * (double)x[i];
         e.rounding += rounding * rounding;
@@ -36,7 +37,7 @@ static void measure_value(qd_qgraph *q, enum qd_qmode mode, int value, int64_t n
 #pragma omp parallel for schedule(static) num_threads(qd_context_threads(q->ctx))
     for (int64_t p = 0; p < partials; p++) {
         qd_piece piece = qd_partial_rows(count, partials, p);
-        const int8_t *codes = mode == QD_QMODE_INTEGER ? (const int8_t *)y + piece.first : NULL;
+        const uint8_t *codes = mode == QD_QMODE_INTEGER ? (const uint8_t *)y + piece.first : NULL;
         const float *simulated = mode == QD_QMODE_INTEGER ? NULL : (const float *)y + piece.first;
         partial[p] = piece_energies(&quantizer->params, x + piece.first, codes, simulated, piece.count);
     }

@@ -66,7 +66,8 @@ Test(usage, unknown_things_are_refused_with_code_2)
     expect_usage_error(QUANTDRIFT("run", "a.json", "--threads", "0"), "--threads: expected a whole number from 1");
     expect_usage_error(QUANTDRIFT("run", "a.json", "--threads", "two"), "got 'two'");
     expect_refusal(QUANTDRIFT("run", "a.json", "--threads", "9999"), 2, "to 1024 threads, got 9999");
-    expect_usage_error(QUANTDRIFT("run", "a.json", "--cpu", "sse9"), "there are ref, avx2 and avx512");
+    expect_usage_error(QUANTDRIFT("run", "a.json", "--cpu", "sse9"),
+                       "there are ref, avx2, avxvnni, avx512, avx512vnni and amx");
     expect_usage_error(QUANTDRIFT("synth"), "--out is missing");
     expect_usage_error(QUANTDRIFT("dataset"), "name a folder");
     expect_usage_error(QUANTDRIFT("eval", "x.safetensors"), "--data is missing");

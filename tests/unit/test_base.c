@@ -61,11 +61,16 @@ Test(context, affinity_limits_threads)
 
 Test(context, instruction_sets_can_be_masked)
 {
-    for (int isa = QD_ISA_REF; isa <= (int)qd_cpu_detect_isa(); isa++) {
+    cr_assert(qd_cpu_has_isa(QD_ISA_REF));
+    cr_assert(qd_cpu_has_isa(qd_cpu_detect_isa()));
+    for (int isa = QD_ISA_REF; isa < QD_ISA_COUNT; isa++) {
         const qd_context_config config = {.limit_isa = true, .max_isa = (enum qd_isa)isa};
         qd_context *ctx = NULL;
-        cr_assert_eq(qd_context_create(&config, &ctx), QD_OK);
-        cr_expect_eq(qd_context_isa(ctx), (enum qd_isa)isa);
+        const bool there = qd_cpu_has_isa((enum qd_isa)isa);
+        cr_expect_eq(qd_context_create(&config, &ctx), there ? QD_OK : QD_ERR_USAGE);
+        if (there)
+            cr_expect_eq(qd_context_isa(ctx), (enum qd_isa)isa);
+        cr_expect(!there || isa <= (int)qd_cpu_detect_isa());
         qd_context_destroy(ctx);
     }
 }
@@ -82,16 +87,12 @@ Test(context, what_cannot_be_is_refused_and_logged)
     cr_expect_not_null(strstr(record.last, "got 100000"), "%s", record.last);
     config = (qd_context_config){.limit_isa = true, .max_isa = QD_ISA_COUNT, .log = record_line, .log_user = &record};
     cr_expect_eq(qd_context_create(&config, &ctx), QD_ERR_USAGE);
-    cr_expect_not_null(strstr(record.last, "instruction sets up to"), "%s", record.last);
+    cr_expect_not_null(strstr(record.last, "lack instruction set 'unknown'"), "%s", record.last);
     cr_expect_eq(record.lines, 3);
     cr_expect_eq(record.level, QD_LOG_WARNING);
     config.log = NULL;
     cr_expect_eq(qd_context_create(&config, &ctx), QD_ERR_USAGE, "silent without a logger");
     cr_expect_null(ctx, "the result is set only on success");
-    if (qd_cpu_detect_isa() < QD_ISA_AVX512) {
-        config.max_isa = QD_ISA_AVX512;
-        cr_expect_eq(qd_context_create(&config, &ctx), QD_ERR_USAGE);
-    }
 }
 
 Test(context, names_of_instruction_sets)

@@ -1,4 +1,5 @@
 /* The integer network: against the simulated one, against its own definition, and what must not change its bits. */
+#include "base/cpu.h"
 #include "quantize/qgraph.h"
 #include "support/quant_network.h"
 #include <math.h>
@@ -13,11 +14,12 @@ static void compare_value(const qd_qgraph *q, int value, int64_t n, agreement *a
 {
     const qd_quant_params *params = &q->quantizers[q->values[value].quantizer].params;
     const float *simulated = qd_qgraph_value(q, QD_QMODE_SIMULATED, value);
-    const int8_t *codes = qd_qgraph_value(q, QD_QMODE_INTEGER, value);
+    const uint8_t *codes = qd_qgraph_value(q, QD_QMODE_INTEGER, value);
     int64_t count = n * qd_dims_count(&q->values[value].dims);
 
     for (int64_t i = 0; i < count; i++) {
-        long difference = lrint((double)simulated[i] / (double)params->scale) + params->range.zero - codes[i];
+        int code = codes[i] - QD_STORED_OFFSET;
+        long difference = lrint((double)simulated[i] / (double)params->scale) + params->range.zero - code;
         a->equal += difference == 0;
         a->within_one += labs(difference) <= 1;
     }
@@ -30,7 +32,8 @@ static void synchronise(const qd_qgraph *q, int value, int64_t n)
     const qd_quant_params *params = &q->quantizers[q->values[value].quantizer].params;
 
     q->int8.dequantize(qd_qgraph_value(q, QD_QMODE_INTEGER, value), n * qd_dims_count(&q->values[value].dims),
-                       params->scale, params->range.zero, qd_qgraph_value(q, QD_QMODE_SIMULATED, value));
+                       params->scale, params->range.zero + QD_STORED_OFFSET,
+                       qd_qgraph_value(q, QD_QMODE_SIMULATED, value));
 }
 
 /*
@@ -212,9 +215,9 @@ Test(quant_integer, fused_clamps_hold_for_any_range)
         if (step->activation != QD_ACTIVATION_RELU && step->activation != QD_ACTIVATION_RELU6)
             continue;
         const qd_quant_params *params = &q->quantizers[q->values[step->output].quantizer].params;
-        const int8_t *codes = qd_qgraph_value(q, QD_QMODE_INTEGER, step->output);
+        const uint8_t *codes = qd_qgraph_value(q, QD_QMODE_INTEGER, step->output);
         for (int64_t k = 0; k < 2 * qd_dims_count(&q->values[step->output].dims); k++) {
-            float x = qd_dequantize_value(codes[k], params->scale, params->range.zero);
+            float x = qd_dequantize_value(codes[k] - QD_STORED_OFFSET, params->scale, params->range.zero);
             cr_assert_geq(x, 0.0f);
             /* half a step above 6 at most: the code nearest to it */
             if (step->activation == QD_ACTIVATION_RELU6)
@@ -269,7 +272,7 @@ Test(quant_integer, tables_hold_the_nearest_codes)
                                                                                  : sigmoid;
         for (int code = -128; code < 128; code++) {
             double x = (double)in->scale * (code - in->range.zero), y = function(x);
-            int entry = silu ? step->inner_table[code + 128] : step->table[code + 128];
+            int entry = (silu ? step->inner_table : step->table)[code + QD_STORED_OFFSET] - QD_STORED_OFFSET;
             double back = (double)first->scale * (entry - first->range.zero);
             double low = (double)first->scale * (-128 - first->range.zero);
             double high = (double)first->scale * (127 - first->range.zero);
@@ -280,7 +283,8 @@ Test(quant_integer, tables_hold_the_nearest_codes)
                 continue;
             float multiplier = in->scale * first->scale / out->scale;
             int32_t product = (code - in->range.zero) * (entry - first->range.zero);
-            cr_assert_eq(step->table[code + 128], qd_requantize_value(product, multiplier, out->range));
+            cr_assert_eq(step->table[code + QD_STORED_OFFSET] - QD_STORED_OFFSET,
+                         qd_requantize_value(product, multiplier, out->range));
         }
         tables++;
     }
@@ -327,4 +331,71 @@ Test(quant_integer, threads_do_not_matter)
             cr_assert_eq(tensors[t][i].sqnr_accumulated_db, tensors[0][i].sqnr_accumulated_db);
         }
     }
+}
+
+/* The network of `q` again, with its ranges, on the kernels of `isa`. */
+static qd_qgraph *on_kernels_of(enum qd_isa isa, int threads, const quant_network *network, const qd_qgraph *q,
+                                qd_context **ctx)
+{
+    const qd_context_config config = {.threads = threads, .limit_isa = true, .max_isa = isa};
+    qd_qgraph *other = NULL;
+
+    cr_assert_eq(qd_context_create(&config, ctx), QD_OK);
+    TEST_OK(*ctx, qd_qgraph_create(*ctx, network->graph, network->state, &q->scheme, network->n, &other));
+    for (int i = 0; i < qd_qgraph_tensor_count(q); i++)
+        TEST_OK(*ctx, qd_qgraph_set_range(other, i, qd_qgraph_tensor(q, i).min, qd_qgraph_tensor(q, i).max));
+    TEST_OK(*ctx, qd_qgraph_finalize(other));
+    return other;
+}
+
+/* Every instruction set makes the reference's logits, and merged steps make those of steps one by one. */
+static void check_instruction_sets(const char *name)
+{
+    qd_context *ctx = test_context_create(2);
+    quant_network network = quant_network_create(ctx, name, 2);
+    float expected[20], logits[20];
+    size_t bytes = (size_t)(network.n * quant_network_classes(&network)) * sizeof(float);
+
+    for (int i = 0; i < 4; i++) {
+        qd_quant_scheme scheme = qd_quant_scheme_defaults();
+        scheme.weight_per_channel = i & 1;
+        scheme.activation_signed = i & 2;
+        qd_qgraph *q = quant_network_quantize(&network, &scheme);
+        for (int isa = 0; isa <= (int)qd_context_isa(ctx); isa++) {
+            qd_context *own = NULL;
+            if (!qd_cpu_has_isa((enum qd_isa)isa))
+                continue;
+            qd_qgraph *other = on_kernels_of((enum qd_isa)isa, 1 + isa % 3, &network, q, &own);
+            TEST_OK(own, qd_qgraph_run_integer(other, network.images, network.n, isa == 0 ? expected : logits));
+            if (isa > 0)
+                cr_assert_eq(memcmp(logits, expected, bytes), 0, "%s, scheme %d, %s", name, i,
+                             qd_isa_name((enum qd_isa)isa));
+            qd_qgraph_load(other, QD_QMODE_INTEGER, network.images, network.n);
+            for (int s = 0; s < other->step_count; s++)
+                TEST_OK(own, qd_qgraph_step(other, QD_QMODE_INTEGER, &other->steps[s], network.n, true));
+            qd_qgraph_result(other, QD_QMODE_INTEGER, network.n, logits);
+            cr_assert_eq(memcmp(logits, expected, bytes), 0, "%s, scheme %d, %s, step by step", name, i,
+                         qd_isa_name((enum qd_isa)isa));
+            qd_qgraph_destroy(other);
+            qd_context_destroy(own);
+        }
+        qd_qgraph_destroy(q);
+    }
+    quant_network_free(&network);
+    qd_context_destroy(ctx);
+}
+
+Test(quant_integer, small_has_the_same_bits_on_every_instruction_set)
+{
+    check_instruction_sets("small");
+}
+
+Test(quant_integer, resnet18_has_the_same_bits_on_every_instruction_set)
+{
+    check_instruction_sets("resnet18");
+}
+
+Test(quant_integer, efficientnet_b0_has_the_same_bits_on_every_instruction_set)
+{
+    check_instruction_sets("efficientnet_b0");
 }

@@ -148,7 +148,9 @@ Test(quant_placement, memory_is_shared_over_time_only)
                 cr_assert(!together || apart, "%s: values %d and %d overlap", names[m], k, i);
             }
         }
-        cr_assert_lt(q->sample_elements, all / 3, "%s: %lld of %lld elements", names[m],
+        /* A convolution's input, its output and what the merged step behind it writes lie beside each other: with the
+         * small network's equal maps that is more than a third of all. */
+        cr_assert_lt(q->sample_elements, all * 2 / 5, "%s: %lld of %lld elements", names[m],
                      (long long)q->sample_elements, (long long)all);
         qd_qgraph_destroy(q);
         quant_network_free(&network);

@@ -1,105 +1,114 @@
-/* Dense and depthwise INT8 convolution. Products of widened codes are exact in int32, so any order gives the same
- * sums. */
-#include "kernels/int8.h"
+/* Products and depthwise convolution of codes by their definitions. Sums are exact in int32, so any order gives the
+ * same. */
+#include "kernels/int8_pack.h"
 
-void qd_s8_im2col__ref(const qd_conv_shape *s, int64_t group, const int8_t *x, int32_t zero, int64_t first_row,
-                       int64_t row_count, int64_t depth, int16_t *col)
+/* Both parts of a sum are below 2^31 and so is the whole (docs/quantization.md section 3). */
+static int32_t with_bias(int32_t sum, int32_t bias)
 {
-    int64_t channels = s->ic / s->groups;
-
-    for (int64_t r = 0; r < row_count; r++) {
-        int64_t row = first_row + r;
-        int64_t ow = row % s->ow, oh = row / s->ow % s->oh, n = row / (s->ow * s->oh);
-        int16_t *out = col + r * depth;
-
-        for (int64_t kh = 0; kh < s->kh; kh++) {
-            int64_t ih = oh * s->stride - s->pad + kh;
-            for (int64_t kw = 0; kw < s->kw; kw++, out += channels) {
-                int64_t iw = ow * s->stride - s->pad + kw;
-                if (ih < 0 || ih >= s->ih || iw < 0 || iw >= s->iw) {
-                    memset(out, 0, (size_t)channels * sizeof *out);
-                    continue;
-                }
-                const int8_t *in = x + ((n * s->ih + ih) * s->iw + iw) * s->ic + group * channels;
-                for (int64_t c = 0; c < channels; c++)
-                    out[c] = (int16_t)(in[c] - zero);
-            }
-        }
-        memset(out, 0, (size_t)(depth - s->kh * s->kw * channels) * sizeof *out);
-    }
+    return (int32_t)((int64_t)sum + bias);
 }
 
-/* Four rows by two columns: eight accumulators and six operands are what sixteen vector registers hold. */
-static void tile_4x2(const int16_t *a, const int16_t *b, int64_t depth, int32_t *c, int64_t columns)
+/* What lies in memory for a sum. */
+static uint8_t code_of_sum(const qd_u8_output *out, int32_t sum, int64_t place)
 {
-    const int16_t *a0 = a, *a1 = a + depth, *a2 = a + 2 * depth, *a3 = a + 3 * depth, *b0 = b, *b1 = b + depth;
-    int32_t s00 = 0, s01 = 0, s10 = 0, s11 = 0, s20 = 0, s21 = 0, s30 = 0, s31 = 0;
-
-    for (int64_t k = 0; k < depth; k++) {
-        s00 += a0[k] * b0[k];
-        s01 += a0[k] * b1[k];
-        s10 += a1[k] * b0[k];
-        s11 += a1[k] * b1[k];
-        s20 += a2[k] * b0[k];
-        s21 += a2[k] * b1[k];
-        s30 += a3[k] * b0[k];
-        s31 += a3[k] * b1[k];
-    }
-    c[0] = s00;
-    c[1] = s01;
-    c[columns] = s10;
-    c[columns + 1] = s11;
-    c[2 * columns] = s20;
-    c[2 * columns + 1] = s21;
-    c[3 * columns] = s30;
-    c[3 * columns + 1] = s31;
+    const int32_t code = qd_requantize_value(with_bias(sum, out->bias[place]), out->multiplier[place], out->range);
+    return out->table ? out->table[code] : (uint8_t)code;
 }
 
-static int32_t dot(const int16_t *a, const int16_t *b, int64_t depth)
+/* Rows that share what is read of the weights, and the widest panel. */
+#define ROWS  4
+#define WIDTH 12
+
+/* Sums of a panel for `count` rows from `first`. */
+static void panel_sums(const qd_u8_rows_args *args, const qd_panel *panel, int64_t first, int64_t count,
+                       int32_t sums[ROWS][WIDTH])
 {
-    int32_t sum = 0;
+    const int8_t *w =
+        args->w + 4 * panel->first_width * qd_u8_panel_groups(QD_INT8_LAYOUT_REF, args->taps, args->depth);
 
-    for (int64_t k = 0; k < depth; k++)
-        sum += a[k] * b[k];
-    return sum;
-}
-
-void qd_s8_gemm__ref(const int16_t *a, const int16_t *b, int64_t rows, int64_t columns, int64_t depth, int32_t *c)
-{
-    int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 2 * 2;
-
-    /* Two columns of b stay in the first-level cache while all rows of a pass by. */
-    for (int64_t column = 0; column < whole_columns; column += 2)
-        for (int64_t row = 0; row < whole_rows; row += 4)
-            tile_4x2(a + row * depth, b + column * depth, depth, c + row * columns + column, columns);
-    for (int64_t row = 0; row < rows; row++)
-        for (int64_t column = row < whole_rows ? whole_columns : 0; column < columns; column++)
-            c[row * columns + column] = dot(a + row * depth, b + column * depth, depth);
-}
-
-void qd_s8_dwconv__ref(const qd_conv_shape *s, const int8_t *x, int32_t zero, const int16_t *w, int64_t first_line,
-                       int64_t line_count, int32_t *acc)
-{
-    int64_t channels = s->oc;
-
-    memset(acc, 0, (size_t)(line_count * s->ow * channels) * sizeof *acc);
-    for (int64_t line = first_line; line < first_line + line_count; line++) {
-        int64_t n = line / s->oh, oh = line % s->oh;
-        for (int64_t ow = 0; ow < s->ow; ow++, acc += channels) {
-            for (int64_t kh = 0; kh < s->kh; kh++) {
-                int64_t ih = oh * s->stride - s->pad + kh;
-                if (ih < 0 || ih >= s->ih)
-                    continue;
-                for (int64_t kw = 0; kw < s->kw; kw++) {
-                    int64_t iw = ow * s->stride - s->pad + kw;
-                    if (iw < 0 || iw >= s->iw)
-                        continue;
-                    const int8_t *in = x + ((n * s->ih + ih) * s->iw + iw) * channels;
-                    const int16_t *weight = w + (kh * s->kw + kw) * channels;
-                    for (int64_t c = 0; c < channels; c++)
-                        acc[c] += (int16_t)(in[c] - zero) * weight[c];
-                }
+    memset(sums, 0, sizeof(int32_t[ROWS][WIDTH]));
+    for (int64_t tap = 0; tap < args->taps; tap++) {
+        const uint8_t *const *x = args->x + tap * args->rows + first;
+        for (int64_t k = 0; k < args->depth; k += 4, w += 4 * panel->width) {
+            const int64_t left = args->depth - k;
+            for (int64_t r = 0; r < count; r++) {
+                uint8_t group[4] = {0};
+                memcpy(group, x[r] + k, left < 4 ? (size_t)left : 4);
+                for (int64_t c = 0; c < panel->width; c++)
+                    sums[r][c] += group[0] * w[4 * c] + group[1] * w[4 * c + 1] + group[2] * w[4 * c + 2] +
+                                  group[3] * w[4 * c + 3];
             }
         }
     }
+}
+
+static void finish_row(const qd_u8_rows_args *args, const qd_panel *panel, int64_t row, const int32_t *sums)
+{
+    const qd_u8_addend *addend = &args->addend;
+
+    for (int64_t column = 0; column < panel->columns; column++) {
+        const int64_t place = panel->first_width + column;
+        const int64_t at = row * args->stride + panel->first_column + column;
+        if (args->logits) {
+            args->logits[at] = (float)with_bias(sums[column], args->out.bias[place]) * args->out.multiplier[place];
+            continue;
+        }
+        args->y[at] = code_of_sum(&args->out, sums[column], place);
+        if (addend->b)
+            args->y[at] = (uint8_t)qd_add_value(args->y[at] - args->out.range.zero, addend->multiplier_a,
+                                                addend->b[at] - addend->zero_b, addend->multiplier_b, addend->range);
+    }
+}
+
+void qd_u8_tile_rows__ref(const qd_u8_rows_args *args)
+{
+    for (int64_t i = args->first_panel; i < args->first_panel + args->panel_count; i++) {
+        const qd_panel panel = qd_panel_at(QD_INT8_LAYOUT_REF.panels, args->columns, i);
+        for (int64_t first = 0; first < args->rows; first += ROWS) {
+            const int64_t count = args->rows - first < ROWS ? args->rows - first : ROWS;
+            int32_t sums[ROWS][WIDTH];
+            panel_sums(args, &panel, first, count, sums);
+            for (int64_t r = 0; r < count; r++)
+                finish_row(args, &panel, first + r, sums[r]);
+        }
+    }
+}
+
+/* Channels of a block. With vectors of four sums its channels are packed in order. */
+#define BLOCK 16
+
+/* Sums of one output column for channels c … c + count - 1 of one block. */
+static void window_sums(const qd_u8_dwconv_args *args, int64_t line, int64_t ow, int64_t c, int64_t count,
+                        int32_t sums[BLOCK])
+{
+    const qd_conv_shape *s = &args->shape;
+    const int64_t n = line / s->oh, oh = line % s->oh;
+
+    memset(sums, 0, BLOCK * sizeof *sums);
+    for (int64_t kh = 0; kh < s->kh; kh++) {
+        const int64_t ih = oh * s->stride - s->pad + kh;
+        for (int64_t kw = 0; kw < s->kw; kw++) {
+            const int64_t iw = ow * s->stride - s->pad + kw;
+            const bool inside = ih >= 0 && ih < s->ih && iw >= 0 && iw < s->iw;
+            const uint8_t *x = (inside ? args->x + ((n * s->ih + ih) * s->iw + iw) * s->ic : args->padding) + c;
+            const int8_t *w = args->w + qd_u8_block_index(QD_INT8_LAYOUT_REF, s->kh, s->kw, kh, kw, c);
+            for (int64_t i = 0; i < count; i++)
+                sums[i] += x[i] * w[4 * i];
+        }
+    }
+}
+
+void qd_u8_dwconv__ref(const qd_u8_dwconv_args *args)
+{
+    uint8_t *y = args->y;
+
+    for (int64_t line = args->first_line; line < args->first_line + args->line_count; line++)
+        for (int64_t ow = 0; ow < args->shape.ow; ow++, y += args->shape.oc)
+            for (int64_t c = 0; c < args->shape.oc; c += BLOCK) {
+                const int64_t count = args->shape.oc - c < BLOCK ? args->shape.oc - c : BLOCK;
+                int32_t sums[BLOCK];
+                window_sums(args, line, ow, c, count, sums);
+                for (int64_t i = 0; i < count; i++)
+                    y[c + i] = code_of_sum(&args->out, sums[i], c + i);
+            }
 }
