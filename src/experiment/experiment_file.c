@@ -309,38 +309,43 @@ enum qd_status qd_experiment_file_check_point(qd_context *ctx, const qd_experime
 
 /* ---- names ---- */
 
-/* The text of a value: of a list its entries, joined by '+'; what is not harmless becomes '_'. */
-static void print_value(FILE *stream, const cJSON *value)
+/* The text of a value: of a list its entries, joined by '+'; what is not harmless becomes '_'. False when memory is
+ * short. */
+static bool print_value(FILE *stream, const cJSON *value)
 {
     if (cJSON_IsArray(value)) {
         const cJSON *item;
+        bool done = true;
         cJSON_ArrayForEach(item, value)
         {
             fputs(item == value->child ? "" : "+", stream);
-            print_value(stream, item);
+            done = print_value(stream, item) && done;
         }
-        return;
+        return done;
     }
     char *line = cJSON_IsString(value) ? strdup(value->valuestring) : qd_json_print_line(value);
     for (const char *c = line; c && *c; c++)
         fputc(is_harmless(*c) ? *c : '_', stream);
+    const bool done = line != NULL;
     free(line);
+    return done;
 }
 
-/* Lists in the order of the file, though points are counted from the last one. */
-static void print_point(FILE *stream, const qd_experiment_file *file, const cJSON *list, int64_t point)
+/* Lists in the order of the file, though points are counted from the last one. False when memory is short. */
+static bool print_point(FILE *stream, const qd_experiment_file *file, const cJSON *list, int64_t point)
 {
     const cJSON *entry = entry_at(list, &point), *before = list_before(file, list);
+    bool done = true;
     if (before) {
-        print_point(stream, file, before, point);
+        done = print_point(stream, file, before, point);
         fputc('-', stream);
     }
     if (qd_config_find_key(list->string)) {
         fprintf(stream, "%s_", list->string);
-        print_value(stream, entry);
-    } else {
-        fputs(cJSON_GetObjectItemCaseSensitive(entry, "name")->valuestring, stream);
+        return print_value(stream, entry) && done;
     }
+    fputs(cJSON_GetObjectItemCaseSensitive(entry, "name")->valuestring, stream);
+    return done;
 }
 
 char *qd_experiment_file_point_name(const qd_experiment_file *file, int64_t point)
@@ -349,9 +354,10 @@ char *qd_experiment_file_point_name(const qd_experiment_file *file, int64_t poin
     size_t size = 0;
     const cJSON *last = last_list(file);
     FILE *stream = open_memstream(&text, &size);
-    if (stream && last)
-        print_point(stream, file, last, point);
-    if (!stream || fclose(stream) != 0) {
+    bool done = stream && last && print_point(stream, file, last, point) && !ferror(stream);
+    if (stream && fclose(stream) != 0)
+        done = false;
+    if (!done) {
         free(text);
         return NULL;
     }

@@ -17,14 +17,31 @@ enum qd_status qd_record_open(const qd_run *run, qd_record *record)
     return qd_config_run_hash(run->ctx, run->config, record->configuration_hash);
 }
 
+bool qd_record_is_settled(const qd_run *run, const qd_record *record)
+{
+    const qd_manifest *before = &record->before;
+    const cJSON *file;
+    if (!before->json || before->state != QD_RUN_COMPLETE ||
+        strcmp(before->configuration_hash, record->configuration_hash) != 0 ||
+        strcmp(before->data_fingerprint, run->data_fingerprint) != 0)
+        return false;
+    cJSON_ArrayForEach(file, before->files)
+    {
+        char *path = qd_run_file(run->config->output_dir, file->string);
+        const bool there = path && qd_file_exists(path);
+        free(path);
+        if (!there)
+            return false;
+    }
+    return true;
+}
+
 enum qd_status qd_record_check_machine(const qd_run *run, const qd_record *record)
 {
     const qd_manifest *before = &record->before;
     const char *now = qd_isa_name(qd_context_isa(run->ctx));
-    const bool nothing_to_do =
-        before->state == QD_RUN_COMPLETE && strcmp(before->configuration_hash, record->configuration_hash) == 0;
     enum qd_isa was;
-    if (!before->json || nothing_to_do || strcmp(before->instruction_set, now) == 0)
+    if (!before->json || strcmp(before->instruction_set, now) == 0)
         return QD_OK;
     /* A better set can be left unused; a set that is missing cannot be had. */
     const bool can_follow = qd_isa_parse(before->instruction_set, &was) && was < qd_context_isa(run->ctx);

@@ -14,12 +14,17 @@ typedef struct qd_record {
     char session_started[QD_TIME_BYTES]; /* this part of it */
     char configuration_hash[65];
     FILE *log;
+    bool settled; /* nothing is left to do, and nothing is written */
     bool begun;
 } qd_record;
 
 /* Makes and locks the run's folder and reads its manifest. Errors: QD_ERR_IO (another process is at work in it),
  * QD_ERR_INPUT, QD_ERR_MEMORY. */
 enum qd_status qd_record_open(const qd_run *run, qd_record *record);
+
+/* True when the folder holds this very run, complete, with all files that its manifest lists: whoever made it,
+ * nothing is left to do. */
+bool qd_record_is_settled(const qd_run *run, const qd_record *record);
 
 /* Refuses to go on with another instruction set than the folder was begun with: the bits would not be those of one
  * run. Errors: QD_ERR_USAGE with advice. */

@@ -146,6 +146,11 @@ enum qd_status qd_experiment_run(qd_experiment *experiment, const qd_run_options
     QD_TRY_GOTO(qd_run_count_classes(&run));
     QD_TRY_GOTO(qd_record_open(&run, &record));
     QD_TRY_GOTO(qd_resume_prepare_folder(&run));
+    if (record.settled) {
+        for (int i = 0; i < config->model_count; i++)
+            qd_log(ctx, QD_LOG_INFO, "%s: complete, not trained again", config->models[i]->display_name);
+        goto fail;
+    }
     QD_TRY_GOTO(qd_record_begin(&run, &record));
     log_skipped_images(&run);
     QD_TRY_GOTO(qd_run_check_memory(&run));

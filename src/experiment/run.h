@@ -146,7 +146,8 @@ enum qd_status qd_requantize(qd_model_run *m, int64_t epoch);
 /* ---- resume.c ---- */
 
 /* Refuses a folder that holds results (without resume) or results of another configuration, other data or another
- * instruction set (with it), then records the configuration as <out>/config.json. run->record is open. Errors:
+ * instruction set (with it), then records the configuration as <out>/config.json, unless the record turns out to be
+ * settled. run->record is open. Errors:
  * QD_ERR_USAGE, QD_ERR_IO, QD_ERR_INPUT. */
 enum qd_status qd_resume_prepare_folder(qd_run *run);
 

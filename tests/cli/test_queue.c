@@ -38,6 +38,16 @@ static void expect_piece(const char *text, const char *piece)
     cr_assert_not_null(strstr(text, piece), "'%s' is not in: %s", piece, text);
 }
 
+static void replace_in_file(const char *path, const char *from, const char *to)
+{
+    char *text = read_text(path), *found = strstr(text, from);
+    cr_assert_not_null(found, "no %s in %s", from, path);
+    cr_assert_eq(strlen(from), strlen(to));
+    memcpy(found, to, strlen(to));
+    test_file_write(path, text, strlen(text));
+    free(text);
+}
+
 Test(queue, a_dry_run_tells_and_touches_nothing)
 {
     tiny t = tiny_create();
@@ -173,14 +183,18 @@ Test(queue, what_goes_wrong_in_some_runs_does_not_reach_the_others, .timeout = 1
     expect_piece(second.out, rest);
     char *after = manifests(&t);
     cr_assert_str_eq(before, after, "complete runs were left as they are");
+    /* What another version of the program made is told of, and neither trusted in silence nor made again. */
+    char *manifest = qd_format("%s/run0/manifest.json", t.out);
+    replace_in_file(manifest, "\"version\": \"0.", "\"version\": \"9.");
     outcome third = QUANTDRIFT("run", grid, "--quiet");
     expect_done(&third);
-    expect_piece(third.out, "24 runs: 24 complete before\n");
+    expect_piece(third.out, "run0: complete, by another version or commit of this program");
+    expect_piece(third.out, "24 runs: 23 complete before, 1 by another program\n");
 
     outcome *outcomes[] = {&first, &second, &third, &repaired};
     for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++)
         outcome_free(outcomes[i]);
-    char *texts[] = {bad, image, grid, full, locked, summary, holder, before, good, rest, after};
+    char *texts[] = {bad, image, grid, full, locked, summary, holder, before, good, rest, after, manifest};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         free(texts[i]);
     qd_context_destroy(ctx);
@@ -288,16 +302,6 @@ Test(queue, runs_do_not_outlive_their_queue)
 }
 
 /* ---- status and verify ---- */
-
-static void replace_in_file(const char *path, const char *from, const char *to)
-{
-    char *text = read_text(path), *found = strstr(text, from);
-    cr_assert_not_null(found, "no %s in %s", from, path);
-    cr_assert_eq(strlen(from), strlen(to));
-    memcpy(found, to, strlen(to));
-    test_file_write(path, text, strlen(text));
-    free(text);
-}
 
 Test(queue, verify_finds_what_was_changed_and_tells_what_it_could_not_check)
 {

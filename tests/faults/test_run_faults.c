@@ -104,6 +104,37 @@ Test(run_faults, results_of_any_model_are_in_the_way)
     expect_failure(false, QD_ERR_USAGE, "already holds results ('");
 }
 
+/* Another instruction set rounds differently: the bits would be of no one run. */
+Test(run_faults, resuming_with_another_instruction_set_is_refused_with_advice)
+{
+    const qd_context_config reference = {.threads = 1, .limit_isa = true, .max_isa = QD_ISA_REF};
+    qd_context *plain = NULL;
+    if (qd_context_isa(ctx) == QD_ISA_REF)
+        cr_skip("this processor, or QD_TEST_CPU, leaves one instruction set");
+    cr_assert_eq(qd_context_create(&reference, &plain), QD_OK);
+    tiny_experiment_set(ctx, experiment, "num_epochs=0");
+    expect_success(false);
+    qd_experiment *other = tiny_experiment_create(plain, folder, "out");
+    tiny_experiment_set(plain, other, "models=efficientnet_b0");
+    tiny_experiment_set(plain, other, "quantization.enabled=false");
+    tiny_experiment_set(plain, other, "num_epochs=0");
+    const qd_run_options resume = {.resume = true};
+    TEST_OK(plain, qd_experiment_run(other, &resume)); /* nothing is left to do */
+    tiny_experiment_set(plain, other, "models=[\"efficientnet_b0\", \"resnet18\"]");
+    char advice[64];
+    snprintf(advice, sizeof advice, "resume it where '%s' is allowed", qd_isa_name(qd_context_isa(ctx)));
+    TEST_FAILS(plain, qd_experiment_run(other, &resume), QD_ERR_USAGE, advice);
+
+    tiny_experiment_set(plain, other, "models=efficientnet_b0");
+    tiny_experiment_set(plain, other, "output_dir=%s/plain", folder);
+    TEST_OK(plain, qd_experiment_run(other, NULL));
+    tiny_experiment_set(ctx, experiment, "output_dir=%s/plain", folder);
+    tiny_experiment_set(ctx, experiment, "models=[\"efficientnet_b0\", \"resnet18\"]");
+    expect_failure(true, QD_ERR_USAGE, "give --cpu ref, or choose");
+    qd_experiment_destroy(other);
+    qd_context_destroy(plain);
+}
+
 /* A refused attempt leaves the folder as it was: the right one succeeds after it. */
 Test(run_faults, resuming_without_the_recorded_configuration)
 {
