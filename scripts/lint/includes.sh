@@ -18,7 +18,7 @@ allowed() {
     exchange) echo "base random tensor kernels nn graph models quantize formats" ;;
     train) echo "base random tensor kernels nn graph models dataset observe formats" ;;
     report) echo "base" ;;
-    experiment) echo "base random tensor nn graph models dataset observe quantize train formats exchange report" ;;
+    experiment) echo "base random tensor kernels nn graph models dataset observe quantize train formats exchange report" ;;
     cli) echo "base" ;;
     esac
 }
@@ -28,7 +28,7 @@ owner() {
     case $1 in
     status.h | context.h | build_info.h) echo base ;;
     random.h | tensor.h | dataset.h | experiment.h) echo "${1%.h}" ;;
-    network.h | benchmark.h | init_study.h | batches.h) echo experiment ;;
+    network.h | benchmark.h | init_study.h | batches.h | queue.h) echo experiment ;;
     inspect.h) echo exchange ;;
     *) echo "unknown" ;;
     esac

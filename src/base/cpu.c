@@ -1,6 +1,8 @@
 /* CPUID and XCR0, read once by the context; a processor bit counts only when the OS saves the registers behind it. */
 #include "base/cpu.h"
 #include <sched.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
@@ -107,4 +109,35 @@ int qd_cpu_count(void)
     else
         count = sysconf(_SC_NPROCESSORS_ONLN);
     return count >= 1 ? (int)count : 1;
+}
+
+void qd_cpu_model(char text[QD_CPU_MODEL_BYTES])
+{
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    char line[256];
+    snprintf(text, QD_CPU_MODEL_BYTES, "unknown");
+    while (file && fgets(line, sizeof line, file)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", strlen("model name")) != 0 || !colon)
+            continue;
+        colon += strspn(colon, ": \t");
+        snprintf(text, QD_CPU_MODEL_BYTES, "%.*s", (int)strcspn(colon, "\n"), colon);
+        break;
+    }
+    if (file)
+        fclose(file);
+}
+
+double qd_available_bytes(void)
+{
+    FILE *file = fopen("/proc/meminfo", "r");
+    if (!file)
+        return 0.0;
+    char line[256];
+    long long kib = 0;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %lld kB", &kib) == 1)
+            break;
+    fclose(file);
+    return (double)kib * 1024.0;
 }

@@ -61,9 +61,18 @@ enum qd_status(qd_fail_errno)(qd_context *ctx, int errno_value, const char *form
     return QD_ERR_IO;
 }
 
+/* A log that cannot be written ends no work. */
+static void write_line(FILE *stream, enum qd_log_level level, const char *line)
+{
+    char now[QD_TIME_BYTES];
+    qd_text_time(now);
+    fprintf(stream, "%s %s%s\n", now, level == QD_LOG_WARNING ? "warning: " : "", line);
+    fflush(stream);
+}
+
 void qd_log(qd_context *ctx, enum qd_log_level level, const char *format, ...)
 {
-    if (!ctx || !ctx->log)
+    if (!ctx || (!ctx->log && !ctx->log_stream))
         return;
     char raw[QD_ERROR_BYTES + 1];
     char line[QD_ERROR_BYTES];
@@ -73,6 +82,16 @@ void qd_log(qd_context *ctx, enum qd_log_level level, const char *format, ...)
     va_end(arguments);
     qd_text_escape(raw, line, sizeof(line));
     pthread_mutex_lock(&ctx->log_mutex);
-    ctx->log(ctx->log_user, level, line);
+    if (ctx->log)
+        ctx->log(ctx->log_user, level, line);
+    if (ctx->log_stream)
+        write_line(ctx->log_stream, level, line);
+    pthread_mutex_unlock(&ctx->log_mutex);
+}
+
+void qd_log_attach(qd_context *ctx, FILE *stream)
+{
+    pthread_mutex_lock(&ctx->log_mutex);
+    ctx->log_stream = stream;
     pthread_mutex_unlock(&ctx->log_mutex);
 }

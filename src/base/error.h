@@ -3,6 +3,7 @@
 #define QD_BASE_ERROR_H
 
 #include <quantdrift/context.h>
+#include <stdio.h>
 
 /*
  * Formats one sentence (operation, file or module, expected and found, what to do) into the context and
@@ -16,8 +17,12 @@ enum qd_status qd_fail(qd_context *ctx, enum qd_status status, const char *forma
 enum qd_status qd_fail_errno(qd_context *ctx, int errno_value, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Logs one line. Thread-safe. */
+/* Logs one line: to the context's logger, and with the time in front to the stream of qd_log_attach(). Thread-safe.
+ */
 void qd_log(qd_context *ctx, enum qd_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* What is logged from now on goes to `stream` (borrowed) as well, flushed line by line; NULL: no more. */
+void qd_log_attach(qd_context *ctx, FILE *stream);
 
 #ifdef __clang_analyzer__
 /* The analyzer looks at one file at a time: it must be told that a failure is never QD_OK. (error.c puts the names in

@@ -22,8 +22,7 @@ char *qd_format(const char *format, ...)
 
 /* ---- atomic writes ---- */
 
-/* True when `path` still names the file behind `descriptor`. */
-static bool names_descriptor(const char *path, int descriptor)
+bool qd_file_is_descriptor(const char *path, int descriptor)
 {
     struct stat by_name, by_descriptor;
     return lstat(path, &by_name) == 0 && fstat(descriptor, &by_descriptor) == 0 &&
@@ -48,7 +47,7 @@ static enum qd_status open_temporary(qd_context *ctx, const char *path, const ch
                            path, temporary_path);
         }
         /* File systems without locks (some network ones) are trusted to have one writer. */
-        if (!names_descriptor(temporary_path, descriptor)) {
+        if (!qd_file_is_descriptor(temporary_path, descriptor)) {
             close(descriptor); /* its writer renamed or removed it before the lock was ours: begin again */
             continue;
         }

@@ -33,6 +33,16 @@ enum qd_status qd_file_read(qd_context *ctx, const char *path, size_t max_bytes,
 enum qd_status qd_folder_create(qd_context *ctx, const char *path);
 bool qd_file_exists(const char *path);
 
+/* True when `path` still names the file behind `descriptor`: locked files may have been renamed or removed since. */
+bool qd_file_is_descriptor(const char *path, int descriptor);
+
+/* Hex SHA-256 of a file's bytes. Errors: QD_ERR_INPUT when there is no such file, QD_ERR_IO, QD_ERR_MEMORY. */
+enum qd_status qd_file_sha256(qd_context *ctx, const char *path, char text[65]);
+
+/* Gives the file at `path` the name `name` too, in place of what had it; a copy where the file system has no hard
+ * links. For files that are only ever replaced whole. Errors: QD_ERR_IO, QD_ERR_MEMORY. */
+enum qd_status qd_file_name_too(qd_context *ctx, const char *path, const char *name);
+
 /* printf into fresh memory; NULL when memory is short. */
 char *qd_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -2,6 +2,7 @@
 #include "base/text.h"
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 size_t qd_utf8_length(const char *text, size_t bytes)
 {
@@ -76,4 +77,12 @@ void qd_text_escape(const char *in, char *out, size_t out_bytes)
         left -= consumed;
     }
     out[used] = '\0';
+}
+
+void qd_text_time(char text[QD_TIME_BYTES])
+{
+    const time_t now = time(NULL);
+    struct tm parts;
+    if (!gmtime_r(&now, &parts) || strftime(text, QD_TIME_BYTES, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
+        snprintf(text, QD_TIME_BYTES, "%lld", (long long)now); /* a clock beyond the year 9999 */
 }

@@ -12,4 +12,8 @@ size_t qd_utf8_length(const char *text, size_t bytes);
  * are not UTF-8 as \xNN; a text too long ends in "..." after a whole character. */
 void qd_text_escape(const char *in, char *out, size_t out_bytes);
 
+/* The moment as "2023-04-05T06:07:08Z". */
+#define QD_TIME_BYTES 24
+void qd_text_time(char text[QD_TIME_BYTES]);
+
 #endif

@@ -4,7 +4,9 @@
 #define QD_CLI_COMMAND_LIST_H
 
 #define QD_COMMAND_LIST(X)                                                                                           \
-    X(run, "train, observe and quantize the models of an experiment; print the table")                               \
+    X(run, "train, observe and quantize the models of an experiment, or a queue of them")                            \
+    X(status, "every run below a folder: state, epochs, accuracies, who works on it")                                \
+    X(verify, "a run's files against its manifest, its numbers against its checkpoints")                             \
     X(synth, "write the embedded data set: ten drawn classes")                                                       \
     X(dataset, "scan a data folder: classes, counts, sizes, unreadable files, fingerprint")                          \
     X(eval, "loss and accuracy of a checkpoint on a data folder")                                                    \

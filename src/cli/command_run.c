@@ -1,30 +1,51 @@
 #include "cli/cli.h"
 #include "cli/experiment_text.h"
+#include "cli/run_queue.h"
 #include <inttypes.h>
-#include <quantdrift/experiment.h>
+#include <limits.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
-enum { KEY_DATA = 0x100, KEY_OUT, KEY_RESUME, KEY_SET, KEY_STEP_LOG };
+enum { KEY_DATA = 0x100, KEY_OUT, KEY_RESUME, KEY_SET, KEY_STEP_LOG, KEY_DRY_RUN, KEY_RATE, KEY_QUEUED };
 
 typedef struct run_options {
     cli_common common;
-    const char *experiment, *data, *out, *step_log;
-    const char **assignments; /* of --set, borrowed from argv */
-    size_t assignment_count;
-    bool resume;
+    const char *data, *out, *step_log;
+    const char **experiments, **assignments; /* files, and of --set; borrowed from argv */
+    size_t experiment_count, assignment_count;
+    int jobs;
+    double rate; /* images a second; 0: measure */
+    bool resume, dry_run;
+    pid_t queued; /* the queue that started this run; 0: none */
 } run_options;
 
 static const struct argp_option option_list[] = {
     {"data", KEY_DATA, "DIR", 0, "Folder with train/ and val/ (default: data_dir of the experiment)", 0},
     {"out", KEY_OUT, "DIR", 0, "Folder for results and checkpoints (default: output_dir of the experiment)", 0},
-    {"resume", KEY_RESUME, NULL, 0, "Continue what an interrupted run left in the output folder", 0},
+    {"resume", KEY_RESUME, NULL, 0,
+     "Continue what an interrupted run left in the output folder (default with several runs)", 0},
     {"set", KEY_SET, "KEY=VALUE", 0, "Override a key of the experiment; the value is JSON. May be repeated", 0},
     {"step-log", KEY_STEP_LOG, "FILE", 0,
      "Write one JSON line a training step: model, epoch, step, loss, lr, grad_norm", 0},
+    {"dry-run", KEY_DRY_RUN, NULL, 0, "Print the queue with steps, time, memory and disk; start nothing", 0},
+    {"rate", KEY_RATE, "IMAGES", 0, "Images a second in training, for --dry-run (default: measured here)", 0},
+    {"jobs", 'j', "N", 0, "Runs side by side, each with its share of the threads (default 1)", 0},
+    {"queued", KEY_QUEUED, "PID", OPTION_HIDDEN, "This run belongs to a queue and ends with it", 0},
     {0},
 };
+
+static double parse_rate(const struct argp_state *state, const char *text)
+{
+    char *end = NULL;
+    const double rate = strtod(text, &end);
+    if (end == text || *end || !isfinite(rate) || rate <= 0.0)
+        argp_error(state, "--rate: expected a number above 0, got '%s'", text);
+    return rate;
+}
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
@@ -45,16 +66,26 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case KEY_STEP_LOG:
         options->step_log = arg;
         return 0;
+    case KEY_DRY_RUN:
+        options->dry_run = true;
+        return 0;
+    case KEY_RATE:
+        options->rate = parse_rate(state, arg);
+        return 0;
+    case 'j':
+        options->jobs = (int)cli_parse_int(state, "--jobs", arg, 1, 1024);
+        return 0;
+    case KEY_QUEUED:
+        options->queued = (pid_t)cli_parse_int(state, "--queued", arg, 1, INT_MAX);
+        return 0;
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &options->common;
         return 0;
     case ARGP_KEY_ARG:
-        if (options->experiment)
-            argp_error(state, "one experiment at a time: '%s' is too much", arg);
-        options->experiment = arg;
+        options->experiments[options->experiment_count++] = arg;
         return 0;
     case ARGP_KEY_END:
-        if (!options->experiment)
+        if (options->experiment_count == 0)
             argp_error(state, "name an experiment file, such as experiments/demo.json");
         return 0;
     default:
@@ -63,21 +94,28 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 }
 
 /* The only variable of the program that a signal changes. */
-static volatile int interrupted;
+static volatile int interrupts;
 
+/* Who asks twice does not want to wait for the end of the step. */
 static void on_signal(int number)
 {
     (void)number;
-    interrupted = 1;
-    /* Who asks twice does not want to wait for the end of the step. */
+    interrupts++;
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
 }
 
-static void catch_signals(void)
+/* A queue hands the second one on to its runs, and ends when they have. */
+static void on_queue_signal(int number)
+{
+    if (++interrupts > 2)
+        signal(number, SIG_DFL);
+}
+
+static void catch_signals(void (*handler)(int number))
 {
     /* SA_RESTART: reads and writes under way go on, the step is finished first. */
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -85,10 +123,10 @@ static void catch_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* File first, then --data, --out and --threads, then --set: what stands nearer to the user wins. */
-static enum qd_status configure(qd_experiment *experiment, const run_options *options)
+/* The file was first; then --data, --out and --threads, then --set: what stands nearer to the user wins. */
+static enum qd_status configure(void *user, qd_experiment *experiment)
 {
-    QD_TRY(qd_experiment_read(experiment, options->experiment));
+    const run_options *options = user;
     if (options->data)
         QD_TRY(cli_experiment_set_text(experiment, "data_dir", options->data));
     if (options->out)
@@ -103,6 +141,14 @@ static enum qd_status configure(qd_experiment *experiment, const run_options *op
     return QD_OK;
 }
 
+/* The run of a queue finishes its step and leaves a checkpoint when the queue is gone, as if interrupted. */
+static void follow_queue(const run_options *options)
+{
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != options->queued) /* it went before this was asked for */
+        interrupts = 1;
+}
+
 static enum qd_status run_and_print(qd_experiment *experiment, run_options *options)
 {
     const qd_run_options run = {
@@ -110,9 +156,11 @@ static enum qd_status run_and_print(qd_experiment *experiment, run_options *opti
         .step_log_path = options->step_log,
         .progress = cli_progress_show,
         .user = &options->common.progress,
-        .interrupt = &interrupted,
+        .interrupt = &interrupts,
     };
-    catch_signals();
+    catch_signals(on_signal);
+    if (options->queued)
+        follow_queue(options);
     enum qd_status status = qd_experiment_run(experiment, &run);
     cli_progress_close(&options->common.progress);
     if (status != QD_OK)
@@ -124,42 +172,77 @@ static enum qd_status run_and_print(qd_experiment *experiment, run_options *opti
     return QD_OK;
 }
 
+/* The exit code. */
+static int run_queue(qd_context *ctx, qd_queue *queue, const run_options *options)
+{
+    const cli_queue_options queue_options = {
+        .ctx = ctx,
+        .queue = queue,
+        .jobs = options->jobs,
+        .quiet = options->common.quiet,
+        .cpu = options->common.limit_isa ? qd_isa_name(options->common.max_isa) : NULL,
+        .interrupts = &interrupts,
+    };
+    catch_signals(on_queue_signal);
+    if (options->dry_run)
+        return cli_queue_show(&queue_options, options->rate);
+    if (options->step_log)
+        return cli_error(QD_ERR_USAGE, "--step-log takes the steps of one run, and these are %d",
+                         qd_queue_count(queue));
+    return cli_queue_run(&queue_options);
+}
+
+static int run_all(qd_context *ctx, run_options *options)
+{
+    qd_queue *queue = NULL;
+    int code = CLI_FAILED;
+    enum qd_status status = qd_queue_create(ctx, &queue);
+    for (size_t i = 0; i < options->experiment_count && status == QD_OK; i++)
+        status = qd_queue_add(queue, options->experiments[i], configure, options);
+    if (status == QD_OK && (options->dry_run || qd_queue_count(queue) > 1)) {
+        code = run_queue(ctx, queue, options);
+    } else {
+        if (status == QD_OK)
+            status = run_and_print(qd_queue_get(queue, 0), options);
+        code = cli_report(ctx, status);
+    }
+    qd_queue_destroy(queue);
+    return code;
+}
+
 int cli_command_run(int argc, char **argv)
 {
     const struct argp argp = {
         .options = option_list,
         .parser = parse_option,
-        .args_doc = "EXPERIMENT.json",
+        .args_doc = "EXPERIMENT.json...",
         .doc = "Trains every model of the experiment, logs activations, quantizes each logged checkpoint to INT8, "
-               "prints and writes the table of float against INT8 accuracy."
+               "prints and writes the table of float against INT8 accuracy. Several files, or one with a grid, are a "
+               "queue of runs, each in a process and a folder of its own: what is complete and unchanged is skipped, "
+               "what was interrupted goes on, a failed run does not stop the others and is told of at the end (exit "
+               "code 1)."
                "\vExample: quantdrift run experiments/imagewoof_divergence.json --data data/imagewoof2-320 "
                "--set num_epochs=10 --set models='[\"resnet18\"]'\n\n"
+               "quantdrift run experiments/causes.json --dry-run\n\n"
                "An interrupt (Ctrl-C) finishes the step under way and leaves a checkpoint; a second one stops at "
                "once. --resume continues to the same bits.",
         .children = cli_common_children,
     };
-    run_options options = {.assignments = calloc((size_t)argc, sizeof(char *))};
-    if (!options.assignments)
-        return cli_error(QD_ERR_MEMORY, "out of memory");
-    argp_parse(&argp, argc, argv, 0, NULL, &options);
-
+    run_options options = {.jobs = 1,
+                           .experiments = calloc((size_t)argc, sizeof(char *)),
+                           .assignments = calloc((size_t)argc, sizeof(char *))};
     qd_context *ctx = NULL;
-    qd_experiment *experiment = NULL;
     int code = CLI_FAILED;
-    enum qd_status status = cli_create_context(&options.common, &ctx);
-    if (status != QD_OK) {
-        code = cli_exit_code(status);
+    if (!options.experiments || !options.assignments) {
+        code = cli_error(QD_ERR_MEMORY, "out of memory");
         goto done;
     }
-    status = qd_experiment_create(ctx, &experiment);
-    if (status == QD_OK)
-        status = configure(experiment, &options);
-    if (status == QD_OK)
-        status = run_and_print(experiment, &options);
-    code = cli_report(ctx, status);
+    argp_parse(&argp, argc, argv, 0, NULL, &options);
+    const enum qd_status status = cli_create_context(&options.common, &ctx);
+    code = status == QD_OK ? run_all(ctx, &options) : cli_exit_code(status);
 done:
-    qd_experiment_destroy(experiment);
     qd_context_destroy(ctx);
+    free(options.experiments);
     free(options.assignments);
     return code;
 }

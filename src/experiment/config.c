@@ -342,7 +342,7 @@ cJSON *qd_config_json(const qd_config *config, bool deciding_only)
     const qd_config_key *keys = qd_config_keys(&count);
     cJSON *root = cJSON_CreateObject();
     for (int i = 0; root && i < count; i++) {
-        if (deciding_only && keys[i].decides == QD_DECIDES_NOTHING)
+        if (deciding_only && keys[i].decides != QD_DECIDES_TRAINING && keys[i].decides != QD_DECIDES_QUANTIZATION)
             continue;
         const char *dot = strchr(keys[i].name, '.');
         cJSON *parent = root;
@@ -382,7 +382,9 @@ static bool hash_key(const qd_config *config, const qd_config *defaults, const q
     return done;
 }
 
-enum qd_status qd_config_hash(qd_context *ctx, const qd_config *config, int model_index, char text[65])
+/* Keys that decide something, of all kinds or the training alone, and the first models. */
+static enum qd_status hash_config(qd_context *ctx, const qd_config *config, bool training_only, int model_count,
+                                  char text[65])
 {
     int count;
     const qd_config_key *keys = qd_config_keys(&count);
@@ -392,15 +394,25 @@ enum qd_status qd_config_hash(qd_context *ctx, const qd_config *config, int mode
     QD_TRY(qd_config_init(ctx, &defaults));
     qd_sha256_init(&hash);
     for (int i = 0; done && i < count; i++)
-        if (keys[i].decides == QD_DECIDES_TRAINING)
+        if (keys[i].decides == QD_DECIDES_TRAINING || (!training_only && keys[i].decides != QD_DECIDES_NOTHING))
             done = hash_key(config, &defaults, &keys[i], &hash);
     qd_config_free(&defaults);
     if (!done)
         return qd_fail(ctx, QD_ERR_MEMORY, "configuration: out of memory");
-    for (int i = 0; i <= model_index && i < config->model_count; i++) {
+    for (int i = 0; i < model_count && i < config->model_count; i++) {
         qd_sha256_update(&hash, "/", 1);
         qd_sha256_update(&hash, config->models[i]->name, strlen(config->models[i]->name));
     }
     qd_sha256_finish(&hash, text);
     return QD_OK;
+}
+
+enum qd_status qd_config_hash(qd_context *ctx, const qd_config *config, int model_index, char text[65])
+{
+    return hash_config(ctx, config, true, model_index + 1, text);
+}
+
+enum qd_status qd_config_run_hash(qd_context *ctx, const qd_config *config, char text[65])
+{
+    return hash_config(ctx, config, false, config->model_count, text);
 }

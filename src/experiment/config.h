@@ -25,6 +25,11 @@ typedef struct qd_quantization_config {
     int64_t batch_size;
 } qd_quantization_config;
 
+enum qd_keep_checkpoints {
+    QD_KEEP_ALL, /* of every logged epoch, the best and the last */
+    QD_KEEP_LAST /* the best and the last */
+};
+
 typedef struct qd_config {
     char *data_dir;   /* owned */
     char *output_dir; /* owned */
@@ -49,6 +54,7 @@ typedef struct qd_config {
     int on_bad_image;        /* enum qd_on_bad_image */
     unsigned export_formats; /* bit i: enum qd_export_format i */
     bool tensorboard;
+    int keep_checkpoints; /* enum qd_keep_checkpoints */
     qd_quantization_config quantization;
 } qd_config;
 
@@ -71,6 +77,7 @@ enum qd_key_kind {
 /* What is different when a key's value is. */
 enum qd_decides {
     QD_DECIDES_NOTHING,     /* results are the same */
+    QD_DECIDES_FILES,       /* which files are left beside the same results */
     QD_DECIDES_TRAINING,    /* the trained networks or what is logged of them: part of the hash */
     QD_DECIDES_QUANTIZATION /* what is measured on checkpoints afterwards */
 };
@@ -116,5 +123,8 @@ cJSON *qd_config_json(const qd_config *config, bool deciding_only);
  * defaults, so that a key added later leaves the hash of what it does not concern, and the models up to it, because
  * the generator passes from model to model. Errors: QD_ERR_MEMORY. */
 enum qd_status qd_config_hash(qd_context *ctx, const qd_config *config, int model_index, char text[65]);
+
+/* Hex SHA-256 of all that decides what a run leaves: every key that decides something, and the models. */
+enum qd_status qd_config_run_hash(qd_context *ctx, const qd_config *config, char text[65]);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 static const char *const head_choices[] = {[QD_HEAD_LINEAR] = "num_classes", [QD_HEAD_BINARY] = "binary", NULL};
+static const char *const keep_choices[] = {[QD_KEEP_ALL] = "all", [QD_KEEP_LAST] = "last", NULL};
 static const char *const bad_image_choices[] = {[QD_BAD_IMAGE_ERROR] = "error", [QD_BAD_IMAGE_SKIP] = "skip", NULL};
 
 /* Integers beyond 2^53 are not exact in JSON readers that use doubles. */
@@ -58,10 +59,12 @@ static const qd_config_key keys[] = {
      "keep decoded images in memory after the first epoch"},
     {"on_bad_image", QD_KEY_CHOICE, AT(on_bad_image), 0, 0, bad_image_choices, QD_DECIDES_TRAINING,
      "\"error\": an unreadable image ends the run; \"skip\": it leaves the list at the scan and is counted"},
-    {"export", QD_KEY_FORMATS, 0, 0, 0, NULL, QD_DECIDES_NOTHING,
+    {"export", QD_KEY_FORMATS, 0, 0, 0, NULL, QD_DECIDES_FILES,
      "formats in which the trained networks are left beside the results, as quantdrift export writes them"},
-    {"tensorboard", QD_KEY_BOOL, AT(tensorboard), 0, 0, NULL, QD_DECIDES_NOTHING,
+    {"tensorboard", QD_KEY_BOOL, AT(tensorboard), 0, 0, NULL, QD_DECIDES_FILES,
      "leave event files for TensorBoard: curves an epoch, distributions of the parameters at logged epochs"},
+    {"keep_checkpoints", QD_KEY_CHOICE, AT(keep_checkpoints), 0, 0, keep_choices, QD_DECIDES_FILES,
+     "\"all\": checkpoints of every logged epoch, the best and the last; \"last\": the best and the last only"},
     {"quantization.enabled", QD_KEY_BOOL, AT(quantization.enabled), 0, 0, NULL, QD_DECIDES_QUANTIZATION,
      "quantize the network at every logged epoch"},
     {"quantization.calibration_images", QD_KEY_INT, AT(quantization.calibration_images), 1, MAX_COUNT, NULL,

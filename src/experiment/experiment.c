@@ -1,10 +1,7 @@
 /* The public face of a configuration. */
 #include "base/error.h"
-#include "experiment/config.h"
+#include "experiment/experiment_file.h"
 #include <stdlib.h>
-
-/* An experiment file is written by hand. */
-#define MAX_EXPERIMENT_BYTES ((size_t)1 << 20)
 
 enum qd_status qd_experiment_create(qd_context *ctx, qd_experiment **out)
 {
@@ -31,20 +28,26 @@ void qd_experiment_destroy(qd_experiment *experiment)
 
 enum qd_status qd_experiment_read(qd_experiment *experiment, const char *path)
 {
-    cJSON *json = NULL;
-    enum qd_status status = qd_json_read(experiment->ctx, path, MAX_EXPERIMENT_BYTES, true, &json);
-    /* What the file says is the caller's choice, not input data: a file that is no JSON is misuse as well. */
-    if (status == QD_ERR_INPUT)
-        status = QD_ERR_USAGE;
-    if (status == QD_OK)
-        status = qd_config_apply(experiment->ctx, &experiment->config, path, json);
-    cJSON_Delete(json);
+    qd_experiment_file file;
+    QD_TRY(qd_experiment_file_open(experiment->ctx, path, &file));
+    enum qd_status status =
+        file.grid ? qd_fail(experiment->ctx, QD_ERR_USAGE,
+                            "%s: a grid of %lld runs, and one run is wanted here; name the configuration of one of "
+                            "them, such as config.json in its folder",
+                            path, (long long)file.point_count)
+                  : qd_experiment_file_apply(experiment->ctx, &file, &experiment->config);
+    qd_experiment_file_close(&file);
     return status;
 }
 
 enum qd_status qd_experiment_set(qd_experiment *experiment, const char *assignment)
 {
     return qd_config_assign(experiment->ctx, &experiment->config, assignment);
+}
+
+const char *qd_experiment_folder(const qd_experiment *experiment)
+{
+    return experiment->config.output_dir;
 }
 
 char *qd_experiment_print(const qd_experiment *experiment)

@@ -1,4 +1,5 @@
 /* Planned memory against what the machine has, before anything is trained. */
+#include "base/cpu.h"
 #include "base/error.h"
 #include "experiment/run.h"
 #include "quantize/quantize.h"
@@ -6,20 +7,6 @@
 #include <string.h>
 
 #define GIB (1024.0 * 1024.0 * 1024.0)
-
-double qd_available_bytes(void)
-{
-    FILE *file = fopen("/proc/meminfo", "r");
-    if (!file)
-        return 0.0;
-    char line[256];
-    long long kib = 0;
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %lld kB", &kib) == 1)
-            break;
-    fclose(file);
-    return (double)kib * 1024.0;
-}
 
 /* Everything that one model needs at a time, in bytes. */
 static enum qd_status model_bytes(qd_run *run, const qd_model_info *model, double *out)
@@ -49,20 +36,31 @@ fail:
     return status;
 }
 
+enum qd_status qd_run_planned_bytes(qd_run *run, double *bytes, const qd_model_info **largest)
+{
+    const qd_config *config = run->config;
+    double planned = 0.0;
+    for (int i = 0; i < config->model_count; i++) {
+        double of_model;
+        QD_TRY(model_bytes(run, config->models[i], &of_model));
+        if (of_model > planned) {
+            planned = of_model;
+            *largest = config->models[i];
+        }
+    }
+    /* The two batches that activation logs are taken on. */
+    *bytes =
+        planned + 2.0 * (double)(config->batch_size * config->image_size * config->image_size * 3) * sizeof(float);
+    return QD_OK;
+}
+
 enum qd_status qd_run_check_memory(qd_run *run)
 {
     const qd_config *config = run->config;
-    double planned = 0.0, available = qd_available_bytes();
-    const char *largest = "";
-    for (int i = 0; i < config->model_count; i++) {
-        double bytes;
-        QD_TRY(model_bytes(run, config->models[i], &bytes));
-        if (bytes > planned) {
-            planned = bytes;
-            largest = config->models[i]->display_name;
-        }
-    }
-    planned += 2.0 * (double)(config->batch_size * config->image_size * config->image_size * 3) * sizeof(float);
+    const qd_model_info *model = NULL;
+    double planned, available = qd_available_bytes();
+    QD_TRY(qd_run_planned_bytes(run, &planned, &model));
+    const char *largest = model->display_name;
     qd_log(run->ctx, QD_LOG_INFO, "memory: %.2f GiB planned (%s, batch %lld, %lld px), %.2f GiB available",
            planned / GIB, largest, (long long)config->batch_size, (long long)config->image_size, available / GIB);
     if (available > 0.0 && planned > available)

@@ -78,7 +78,7 @@ static enum qd_status check_batch_of_one(const qd_model_run *m)
 
 /* ---- setting up ---- */
 
-static enum qd_status set_up(qd_model_run *m)
+enum qd_status qd_model_run_set_up(qd_model_run *m)
 {
     const qd_run *run = m->run;
     qd_context *ctx = run->ctx;
@@ -101,7 +101,7 @@ static enum qd_status set_up(qd_model_run *m)
     return qd_plan_create(ctx, m->graph, m->state, &QD_PLAN_INFERENCE(config->batch_size), &m->inference);
 }
 
-static void tear_down(qd_model_run *m)
+void qd_model_run_tear_down(qd_model_run *m)
 {
     qd_plan_destroy(m->inference);
     qd_trainer_destroy(m->trainer);
@@ -172,22 +172,42 @@ enum qd_status qd_model_run_write_results(const qd_model_run *m)
     return qd_results_write(run->ctx, m->results_path, &m->results, &sources);
 }
 
+/* Makes `best` what `last` is, when that is the epoch of the highest validation accuracy so far; of equal ones the
+ * earlier. `last` is the network after m->epoch. */
+static enum qd_status keep_best(const qd_model_run *m)
+{
+    const qd_results *results = &m->results;
+    const qd_history_entry *best = NULL;
+    for (int i = 0; i < results->history_count; i++)
+        if (!best || results->history[i].val_acc > best->val_acc)
+            best = &results->history[i];
+    if (!best || best->epoch != m->epoch)
+        return QD_OK;
+    char *path = qd_checkpoint_path(m->run, m->model, "best");
+    if (!path)
+        return qd_fail(m->run->ctx, QD_ERR_MEMORY, "checkpoint of %s: out of memory", m->model->display_name);
+    enum qd_status status = qd_file_name_too(m->run->ctx, m->last_path, path);
+    free(path);
+    return status;
+}
+
 /* After training and validation of an epoch. `last` is written at the end: it says that everything before it is
- * there, and what was written beyond it is written again on resuming. */
+ * there, and what was written beyond it is written again on resuming. `best` follows from it. */
 static enum qd_status finish_epoch(qd_model_run *m)
 {
     const qd_run *run = m->run;
     const bool logged = is_logged_epoch(m, m->epoch);
     if (logged) {
         QD_TRY(qd_log_epoch(m));
-        QD_TRY(write_logged_checkpoint(m));
+        if (run->config->keep_checkpoints == QD_KEEP_ALL)
+            QD_TRY(write_logged_checkpoint(m));
     }
     QD_TRY(qd_model_run_write_results(m));
     QD_TRY(qd_metrics_write(run->ctx, run->config, run->metrics, &m->results));
     QD_TRY(qd_tracking_add(m->events, run->config, &m->results, logged ? m->state : NULL));
     QD_TRY(write_checkpoint(m, m->last_path, &no_epoch));
     m->begun = no_epoch;
-    return QD_OK;
+    return keep_best(m);
 }
 
 /* ---- epochs ---- */
@@ -209,7 +229,7 @@ static enum qd_status on_validation_step(void *user, const qd_step_report *repor
                               m->val_loader);
 }
 
-static enum qd_status validate(qd_model_run *m)
+enum qd_status qd_model_run_validate(qd_model_run *m)
 {
     const qd_evaluate_options options = {
         .epoch = m->epoch, .head = m->model_config.head, .on_step = on_validation_step, .user = m};
@@ -240,7 +260,7 @@ static enum qd_status start(qd_model_run *m)
 {
     m->phase_epoch = 0;
     m->model->initialise(&m->model_config, m->state, &m->rng);
-    QD_TRY(validate(m));
+    QD_TRY(qd_model_run_validate(m));
     QD_TRY(add_history(m, NULL));
     return finish_epoch(m);
 }
@@ -269,7 +289,7 @@ static enum qd_status train_epoch(qd_model_run *m)
     m->pace.train_s += seconds;
     m->pace.steps += m->steps - steps_before;
     m->epoch++;
-    QD_TRY(validate(m));
+    QD_TRY(qd_model_run_validate(m));
     QD_TRY(add_history(m, &m->begun.totals));
     return finish_epoch(m);
 }
@@ -298,6 +318,8 @@ static enum qd_status restore(qd_model_run *m, const qd_checkpoint_info *info)
         QD_TRY(qd_requantize(m, m->epoch));
     m->steps = info->step;
     m->begun = info->begun;
+    if (m->begun.batches == 0)
+        QD_TRY(keep_best(m)); /* a process that was killed between the two files */
     if (m->run->step_log)
         QD_TRY(qd_step_log_rewind(m->run->step_log, m->model->display_name, m->steps));
     QD_TRY(qd_checkpoint_read(ctx, m->last_path, m->state));
@@ -318,8 +340,9 @@ static enum qd_status finish_complete(qd_model_run *m, const qd_checkpoint_info 
     QD_TRY(qd_results_read(run->ctx, m->results_path, m->model, &m->results));
     m->epoch = info->epoch;
     m->steps = info->step;
+    QD_TRY(keep_best(m));
     if (qd_requantize_is_needed(m, m->epoch)) {
-        QD_TRY(set_up(m));
+        QD_TRY(qd_model_run_set_up(m));
         QD_TRY(qd_requantize(m, m->epoch));
         qd_log(run->ctx, QD_LOG_INFO, "%s: complete, its checkpoints quantized again", m->model->display_name);
     } else {
@@ -353,7 +376,7 @@ enum qd_status qd_model_run_execute(qd_run *run, int model_index)
         status = finish_complete(&m, &point.info);
         goto fail;
     }
-    QD_TRY_GOTO(set_up(&m));
+    QD_TRY_GOTO(qd_model_run_set_up(&m));
     QD_TRY_GOTO(qd_tracking_open(run->ctx, run->config, m.model, point.found ? point.info.epoch + 1 : 0, &m.events));
     m.results.timing.threads = qd_context_threads(run->ctx);
     m.results.timing.loader_threads = run->loader_threads;
@@ -372,6 +395,6 @@ fail:
     if (status == QD_ERR_INTERRUPTED && m.begun.batches > 0 && write_begun_checkpoint(&m) != QD_OK)
         status = QD_ERR_IO; /* whose sentence stands */
     qd_checkpoint_info_free(&point.info);
-    tear_down(&m);
+    qd_model_run_tear_down(&m);
     return status;
 }

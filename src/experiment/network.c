@@ -1,5 +1,6 @@
 /* What a trained network tells: predictions, accuracy, activation statistics. */
 #include "base/arena.h"
+#include "base/cpu.h"
 #include "base/error.h"
 #include "experiment/module_reports.h"
 #include "experiment/network_impl.h"

@@ -1,6 +1,7 @@
 /* What an output folder holds already, and whether it belongs to this configuration and this data. */
 #include "base/error.h"
 #include "base/file.h"
+#include "experiment/record.h"
 #include "experiment/run.h"
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +130,11 @@ enum qd_status qd_resume_prepare_folder(qd_run *run)
         QD_TRY_GOTO(check_recorded_config(run, path));
     if (is_used)
         QD_TRY_GOTO(check_checkpoints(run));
+    run->record->settled = is_used && qd_record_is_settled(run, run->record);
+    if (run->record->settled)
+        goto fail; /* as it is: what made it stays recorded */
+    if (is_used)
+        QD_TRY_GOTO(qd_record_check_machine(run, run->record));
     QD_TRY_GOTO(qd_folder_create(run->ctx, run->checkpoint_folder));
     QD_TRY_GOTO(qd_json_write(run->ctx, path, json));
 fail:

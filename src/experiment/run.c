@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/sha256.h"
+#include "experiment/record.h"
 #include "experiment/selection.h"
 #include <stdlib.h>
 #include <string.h>
@@ -42,26 +43,31 @@ enum qd_status qd_run_count_classes(qd_run *run)
     return QD_OK;
 }
 
-static enum qd_status open_data(qd_run *run)
+enum qd_status qd_run_open_data(qd_run *run)
 {
     QD_TRY(qd_run_open_split(run, "train", &run->training));
     QD_TRY(qd_run_open_split(run, "val", &run->validation));
     QD_TRY(qd_dataset_check_classes(run->ctx, run->training, run->validation));
-    QD_TRY(qd_run_count_classes(run));
     const qd_dataset *splits[2] = {run->training, run->validation};
-    const char *const names[2] = {"train", "val"};
     qd_sha256 hash;
     qd_sha256_init(&hash);
     for (int i = 0; i < 2; i++) {
         char fingerprint[QD_FINGERPRINT_BYTES];
         qd_dataset_fingerprint(splits[i], fingerprint);
         qd_sha256_update(&hash, fingerprint, strlen(fingerprint));
-        if (qd_dataset_skipped_count(splits[i]) > 0)
-            qd_log(run->ctx, QD_LOG_WARNING, "%s/: unreadable images left out: %lld; results list them", names[i],
-                   (long long)qd_dataset_skipped_count(splits[i]));
     }
     qd_sha256_finish(&hash, run->data_fingerprint);
     return QD_OK;
+}
+
+static void log_skipped_images(const qd_run *run)
+{
+    const qd_dataset *splits[2] = {run->training, run->validation};
+    const char *const names[2] = {"train", "val"};
+    for (int i = 0; i < 2; i++)
+        if (qd_dataset_skipped_count(splits[i]) > 0)
+            qd_log(run->ctx, QD_LOG_WARNING, "%s/: unreadable images left out: %lld; results list them", names[i],
+                   (long long)qd_dataset_skipped_count(splits[i]));
 }
 
 static enum qd_status load_batch(qd_run *run, const int64_t *indices, int64_t count, qd_image_batch *batch)
@@ -76,8 +82,7 @@ static enum qd_status load_batch(qd_run *run, const int64_t *indices, int64_t co
                                 batch->images, NULL);
 }
 
-/* The two batches that activation logs are taken on. */
-static enum qd_status load_log_batches(qd_run *run)
+enum qd_status qd_run_load_log_batches(qd_run *run)
 {
     int64_t count = qd_dataset_count(run->validation);
     if (count > run->config->batch_size)
@@ -96,7 +101,7 @@ fail:
     return status;
 }
 
-static void close_run(qd_run *run)
+void qd_run_close(qd_run *run)
 {
     qd_step_log_close(run->step_log);
     qd_dataset_destroy(run->training);
@@ -107,13 +112,29 @@ static void close_run(qd_run *run)
     free(run->metrics);
 }
 
+/* The models in turn, then the table over them. */
+static enum qd_status run_models(qd_run *run, qd_experiment *experiment)
+{
+    char *table = NULL;
+    qd_run_seed(run->config, &run->rng);
+    for (int i = 0; i < run->config->model_count; i++) {
+        QD_TRY(qd_model_run_execute(run, i));
+        QD_TRY(qd_run_export(run, run->config->models[i]));
+    }
+    QD_TRY(qd_experiment_table(experiment, &table));
+    free(table);
+    return QD_OK;
+}
+
 enum qd_status qd_experiment_run(qd_experiment *experiment, const qd_run_options *options)
 {
     static const qd_run_options no_options = {0};
     qd_context *ctx = experiment->ctx;
     qd_run run = {.ctx = ctx, .config = &experiment->config, .options = options ? options : &no_options};
     const qd_config *config = run.config;
+    qd_record record = {0};
     enum qd_status status = QD_OK;
+    run.record = &record;
     if (config->threads > 0)
         QD_TRY(qd_context_set_threads(ctx, (int)config->threads));
     run.loader_threads = config->loader_threads > 0 ? config->loader_threads : qd_context_threads(ctx);
@@ -121,19 +142,24 @@ enum qd_status qd_experiment_run(qd_experiment *experiment, const qd_run_options
     if (!run.checkpoint_folder)
         return qd_fail(ctx, QD_ERR_MEMORY, "run: out of memory");
 
-    QD_TRY_GOTO(open_data(&run));
-    QD_TRY_GOTO(qd_run_check_memory(&run));
+    QD_TRY_GOTO(qd_run_open_data(&run));
+    QD_TRY_GOTO(qd_run_count_classes(&run));
+    QD_TRY_GOTO(qd_record_open(&run, &record));
     QD_TRY_GOTO(qd_resume_prepare_folder(&run));
+    if (record.settled) {
+        for (int i = 0; i < config->model_count; i++)
+            qd_log(ctx, QD_LOG_INFO, "%s: complete, not trained again", config->models[i]->display_name);
+        goto fail;
+    }
+    QD_TRY_GOTO(qd_record_begin(&run, &record));
+    log_skipped_images(&run);
+    QD_TRY_GOTO(qd_run_check_memory(&run));
     if (run.options->step_log_path)
         QD_TRY_GOTO(qd_step_log_open(ctx, run.options->step_log_path, run.options->resume, &run.step_log));
-    QD_TRY_GOTO(load_log_batches(&run));
-
-    qd_run_seed(config, &run.rng);
-    for (int i = 0; i < config->model_count; i++) {
-        QD_TRY_GOTO(qd_model_run_execute(&run, i));
-        QD_TRY_GOTO(qd_run_export(&run, config->models[i]));
-    }
+    QD_TRY_GOTO(qd_run_load_log_batches(&run));
+    QD_TRY_GOTO(run_models(&run, experiment));
 fail:
-    close_run(&run);
+    status = qd_record_close(&run, &record, status);
+    qd_run_close(&run);
     return status;
 }

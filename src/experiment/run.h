@@ -11,6 +11,7 @@
 #include <quantdrift/network.h>
 
 typedef struct qd_step_log qd_step_log;
+typedef struct qd_record qd_record;
 
 /* Images that stay in memory for the whole run: what activation logs are taken on. */
 typedef struct qd_image_batch {
@@ -27,6 +28,7 @@ typedef struct qd_run {
     qd_dataset *training, *validation;
     char data_fingerprint[QD_FINGERPRINT_BYTES]; /* of both splits */
     char *checkpoint_folder;
+    qd_record *record;
     qd_step_log *step_log; /* NULL: none */
     qd_image_batch fixed;  /* the first validation batch */
     qd_image_batch mixed;  /* as many images, class-balanced */
@@ -73,6 +75,16 @@ typedef struct qd_model_run {
 /* The generator as the first model's constructor finds it. */
 void qd_run_seed(const qd_config *config, qd_rng *rng);
 
+/* Opens both splits of the data folder and takes their common fingerprint. Errors: qd_dataset_open()'s, QD_ERR_INPUT
+ * when their classes differ. */
+enum qd_status qd_run_open_data(qd_run *run);
+
+/* Loads the two batches that activation logs are taken on. Errors: qd_dataset_load_eval()'s. */
+enum qd_status qd_run_load_log_batches(qd_run *run);
+
+/* Frees what the run owns; the record is closed before. */
+void qd_run_close(qd_run *run);
+
 /* Opens "train" or "val" of the data folder. Errors: qd_dataset_open()'s. */
 enum qd_status qd_run_open_split(const qd_run *run, const char *name, qd_dataset **out);
 
@@ -84,6 +96,13 @@ enum qd_status qd_run_count_classes(qd_run *run);
 
 /* Trains, logs and quantizes one model, from what resume.c found or from the start; run->rng moves on. */
 enum qd_status qd_model_run_execute(qd_run *run, int model_index);
+
+/* Network, trainer, loaders and inference plan, and taking them down again; half-built is accepted there. */
+enum qd_status qd_model_run_set_up(qd_model_run *m);
+void qd_model_run_tear_down(qd_model_run *m);
+
+/* Loss and accuracy of the network as it is after m->epoch, into m->validation. */
+enum qd_status qd_model_run_validate(qd_model_run *m);
 
 /* Model configuration of a run. */
 qd_model_config qd_run_model_config(const qd_run *run);
@@ -126,8 +145,10 @@ enum qd_status qd_requantize(qd_model_run *m, int64_t epoch);
 
 /* ---- resume.c ---- */
 
-/* Refuses a folder that holds results (without resume) or results of another configuration or other data (with it),
- * then records the configuration as <out>/config.json. Errors: QD_ERR_USAGE, QD_ERR_IO, QD_ERR_INPUT. */
+/* Refuses a folder that holds results (without resume) or results of another configuration, other data or another
+ * instruction set (with it), then records the configuration as <out>/config.json, unless the record turns out to be
+ * settled. run->record is open. Errors:
+ * QD_ERR_USAGE, QD_ERR_IO, QD_ERR_INPUT. */
 enum qd_status qd_resume_prepare_folder(qd_run *run);
 
 /* What a folder holds of one model. */
@@ -154,8 +175,8 @@ char *qd_export_path(const qd_config *config, const qd_model_info *model, enum q
 
 /* ---- memory.c ---- */
 
-/* MemAvailable of /proc/meminfo in bytes; 0 when it cannot be read. */
-double qd_available_bytes(void);
+/* What the largest model needs at a time, in bytes; *largest: that model. Errors: QD_ERR_MEMORY, QD_ERR_SHAPE. */
+enum qd_status qd_run_planned_bytes(qd_run *run, double *bytes, const qd_model_info **largest);
 
 /* Logs planned and available memory in one line. Errors: QD_ERR_MEMORY with advice when the plan does not fit. */
 enum qd_status qd_run_check_memory(qd_run *run);

@@ -50,10 +50,24 @@ static double time_left(const qd_model_run *m)
     return left > 0.0 ? left : 0.0;
 }
 
+/* What log.txt keeps of a phase; the command line shows the last progress line in its place. */
+static void log_phase(const qd_model_run *m, int64_t images, const qd_totals *totals)
+{
+    char outcome[80] = "";
+    if (totals)
+        snprintf(outcome, sizeof outcome, ", loss %.4f, accuracy %.2f %%", qd_totals_loss(totals),
+                 qd_totals_accuracy_percent(totals));
+    qd_log(m->run->ctx, QD_LOG_DEBUG, "%s epoch %lld/%lld %s: %lld images in %.1f s%s", m->model->display_name,
+           (long long)m->phase_epoch, (long long)m->run->config->num_epochs, m->phase, (long long)images,
+           qd_progress_phase_seconds(m), outcome);
+}
+
 enum qd_status qd_progress_report(qd_model_run *m, int64_t step, int64_t step_count, int64_t images,
                                   const qd_totals *totals, const qd_loader *loader)
 {
     const qd_run_options *options = m->run->options;
+    if (step == step_count)
+        log_phase(m, images, totals);
     if (options->progress) {
         double seconds = qd_progress_phase_seconds(m);
         const qd_progress progress = {

@@ -66,6 +66,9 @@ static const struct {
     {"build/gcc/quantdrift export resnet18.safetensors --format onnx-qdq --data data/synth -o resnet18_qdq.onnx",
      NULL},
     {"build/gcc/quantdrift inspect resnet18_qdq.onnx --json resnet18_scales.json", NULL},
+    {"build/gcc/quantdrift run experiments/causes.json --data data/synth --dry-run --rate 100", NULL},
+    {"build/gcc/quantdrift status results", NULL},
+    {"build/gcc/quantdrift verify results/demo", NULL},
     {"scripts/get_imagewoof.sh", "the download tests"},
     {"build/gcc/quantdrift run experiments/imagewoof_divergence.json --data data/imagewoof2-320", "takes hours"},
 };

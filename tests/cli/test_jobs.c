@@ -219,58 +219,25 @@ Test(jobs, a_second_signal_does_not_wait)
     tiny_destroy(&t);
 }
 
-/* Two epochs, each with all that is written at an epoch. */
-#define EPOCHS_RUN "--quiet", "--set", "num_epochs=2", "--set", "log_every=1", "--set", "quantization.enabled=false"
-
-/* What a results file says except how long things took. */
-static char *results_text(const char *out)
+/* The scripts of tests/faults/ that take long, cut short. */
+static void run_script(const char *name, const char *amount)
 {
-    char *path = test_folder_path(out, "efficientnet_b0_results.json");
-    cJSON *json = read_json(path);
-    cJSON_DeleteItemFromObjectCaseSensitive(json, "timing");
-    char *text = cJSON_PrintUnformatted(json);
-    cJSON_Delete(json);
-    free(path);
-    return text;
+    char *script = fixture_source_path(name), *binary = program_build_path("quantdrift");
+    outcome proved = program_run(NULL, (const char *const[]){"bash", script, binary, amount, NULL});
+    expect_done(&proved);
+    outcome_free(&proved);
+    free(script);
+    free(binary);
 }
 
 Test(jobs, killed_at_any_moment_a_run_goes_on_to_the_same_end)
 {
-    tiny t = tiny_create();
-    char *killed = test_folder_path(t.folder, "killed"), *scratch = test_folder_path(t.folder, "scratch");
-    outcome whole = QUANTDRIFT("run", t.experiment, EPOCHS_RUN);
-    expect_done(&whole);
-    /* On any machine some of these come while an epoch's files are written, and none comes so late that nothing is
-     * left to do for the last run. */
-    static const useconds_t moments[] = {150000, 400000, 700000, 300000, 900000};
-    for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++) {
-        pid_t child = program_start(
-            NULL,
-            (const char *const[]){"quantdrift", "run", t.experiment, EPOCHS_RUN, "--resume", "--out", killed, NULL},
-            scratch, scratch);
-        usleep(moments[i]);
-        kill(child, SIGKILL);
-        wait_for(child);
-    }
-    outcome resumed = QUANTDRIFT("run", t.experiment, EPOCHS_RUN, "--resume", "--out", killed);
-    expect_done(&resumed);
-    cr_assert_str_eq(resumed.out, whole.out);
-    char *texts[2] = {results_text(t.out), results_text(killed)};
-    cr_assert_str_eq(texts[0], texts[1]);
-    char *folders[2] = {test_folder_path(t.out, "checkpoints"), test_folder_path(killed, "checkpoints")};
-    /* Byte by byte, and nothing left over. */
-    outcome same = program_run(NULL, (const char *const[]){"diff", "-r", folders[0], folders[1], NULL});
-    expect_done(&same);
-    outcome_free(&same);
-    for (int i = 0; i < 2; i++) {
-        free(folders[i]);
-        free(texts[i]);
-    }
-    outcome_free(&resumed);
-    outcome_free(&whole);
-    free(scratch);
-    free(killed);
-    tiny_destroy(&t);
+    run_script("tests/faults/kill_and_resume.sh", "3");
+}
+
+Test(jobs, memory_does_not_grow)
+{
+    run_script("tests/faults/flat_memory.sh", "300");
 }
 
 Test(jobs, a_run_outlives_the_reader_of_its_progress)

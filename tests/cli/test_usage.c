@@ -33,13 +33,13 @@ Test(usage, help_lists_every_command)
 {
     expect_in_output(PIECES("quantdrift", "--help"),
                      PIECES("run ", "synth ", "dataset ", "eval ", "observe ", "bench ", "profile ", "init-study ",
-                            "batch ", "--version", "Exit codes", "Example"));
+                            "batch ", "status ", "verify ", "--version", "Exit codes", "Example"));
 }
 
 Test(usage, every_command_has_help_with_an_example)
 {
     static const char *const commands[] = {"run",   "synth",   "dataset",    "eval", "observe",
-                                           "bench", "profile", "init-study", "batch"};
+                                           "bench", "profile", "init-study", "batch", "status", "verify"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         char example[64];
         snprintf(example, sizeof example, "quantdrift %s", commands[i]);
@@ -61,7 +61,10 @@ Test(usage, unknown_things_are_refused_with_code_2)
     expect_refusal(QUANTDRIFT("trian"), 2, "unknown command 'trian'");
     expect_refusal(QUANTDRIFT("\033[2J"), 2, "unknown command '\\x1B[2J'");
     expect_usage_error(QUANTDRIFT("run"), "name an experiment file");
-    expect_usage_error(QUANTDRIFT("run", "a.json", "b.json"), "'b.json' is too much");
+    expect_usage_error(QUANTDRIFT("run", "a.json", "--jobs", "0"), "--jobs: expected a whole number from 1");
+    expect_usage_error(QUANTDRIFT("run", "a.json", "--rate", "-3"), "--rate: expected a number above 0");
+    expect_usage_error(QUANTDRIFT("status"), "name a folder");
+    expect_usage_error(QUANTDRIFT("verify", "a", "b"), "'b' is too much");
     expect_usage_error(QUANTDRIFT("run", "a.json", "--fast"), "--fast");
     expect_usage_error(QUANTDRIFT("run", "a.json", "--threads", "0"), "--threads: expected a whole number from 1");
     expect_usage_error(QUANTDRIFT("run", "a.json", "--threads", "two"), "got 'two'");

@@ -85,7 +85,7 @@ Test(run_faults, resuming_refuses_another_configuration_and_names_it)
     expect_success(false);
     tiny_experiment_set(ctx, experiment, "momentum=0.5");
     tiny_experiment_set(ctx, experiment, "quantization.sqnr_images=9");
-    expect_failure(true, QD_ERR_USAGE, "momentum (was 0.9, is 0.5), quantization.sqnr_images (was 3, is 9)");
+    expect_failure(true, QD_ERR_USAGE, "another configuration: momentum (was 0.9, is 0.5); set it back");
     tiny_experiment_set(ctx, experiment, "momentum=0.9");
     tiny_experiment_set(ctx, experiment, "quantization.sqnr_images=3");
     /* What decides no number may change, and models may follow. */
@@ -102,6 +102,37 @@ Test(run_faults, results_of_any_model_are_in_the_way)
     expect_success(false);
     tiny_experiment_set(ctx, experiment, "models=resnet18");
     expect_failure(false, QD_ERR_USAGE, "already holds results ('");
+}
+
+/* Another instruction set rounds differently: the bits would be of no one run. */
+Test(run_faults, resuming_with_another_instruction_set_is_refused_with_advice)
+{
+    const qd_context_config reference = {.threads = 1, .limit_isa = true, .max_isa = QD_ISA_REF};
+    qd_context *plain = NULL;
+    if (qd_context_isa(ctx) == QD_ISA_REF)
+        cr_skip("this processor, or QD_TEST_CPU, leaves one instruction set");
+    cr_assert_eq(qd_context_create(&reference, &plain), QD_OK);
+    tiny_experiment_set(ctx, experiment, "num_epochs=0");
+    expect_success(false);
+    qd_experiment *other = tiny_experiment_create(plain, folder, "out");
+    tiny_experiment_set(plain, other, "models=efficientnet_b0");
+    tiny_experiment_set(plain, other, "quantization.enabled=false");
+    tiny_experiment_set(plain, other, "num_epochs=0");
+    const qd_run_options resume = {.resume = true};
+    TEST_OK(plain, qd_experiment_run(other, &resume)); /* nothing is left to do */
+    tiny_experiment_set(plain, other, "models=[\"efficientnet_b0\", \"resnet18\"]");
+    char advice[64];
+    snprintf(advice, sizeof advice, "resume it where '%s' is allowed", qd_isa_name(qd_context_isa(ctx)));
+    TEST_FAILS(plain, qd_experiment_run(other, &resume), QD_ERR_USAGE, advice);
+
+    tiny_experiment_set(plain, other, "models=efficientnet_b0");
+    tiny_experiment_set(plain, other, "output_dir=%s/plain", folder);
+    TEST_OK(plain, qd_experiment_run(other, NULL));
+    tiny_experiment_set(ctx, experiment, "output_dir=%s/plain", folder);
+    tiny_experiment_set(ctx, experiment, "models=[\"efficientnet_b0\", \"resnet18\"]");
+    expect_failure(true, QD_ERR_USAGE, "give --cpu ref, or choose");
+    qd_experiment_destroy(other);
+    qd_context_destroy(plain);
 }
 
 /* A refused attempt leaves the folder as it was: the right one succeeds after it. */
@@ -223,7 +254,7 @@ Test(run_faults, a_full_disk_loses_nothing)
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY});
     expect_intact_checkpoint();
     char *path = test_folder_path(folder, "out/checkpoints");
-    cr_assert_eq(test_folder_count(path), 2, "something was left behind");
+    cr_assert_eq(test_folder_count(path), 3, "something was left behind"); /* epoch_0, best, last */
     free(path);
     expect_success(true);
 }

@@ -1,5 +1,7 @@
 /* Whole runs on a tiny data set: what they write, and that neither interruptions nor threads leave a trace. */
 #include "base/json.h"
+#include "experiment/results.h"
+#include "train/checkpoint.h"
 #include "support/test_context.h"
 #include "support/fixture.h"
 #include "support/tiny_data.h"
@@ -169,9 +171,62 @@ static void run_with_threads(const char *out, int threads, int loader_threads)
 Test(run, the_number_of_threads_leaves_no_trace)
 {
     const char *const checkpoints[] = {"epoch_0", "epoch_1", "last"};
+    static const int others[][2] = {{2, 4}, {4, 1}};
     run_with_threads("one", 1, 1);
-    run_with_threads("many", 2, 3);
-    expect_same_run("one", "many", checkpoints, 3);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        run_with_threads("many", others[i][0], others[i][1]);
+        expect_same_run("one", "many", checkpoints, 3);
+        test_folder_remove(test_folder_path(folder, "many"));
+    }
+}
+
+/* ---- the best checkpoint ---- */
+
+/* The epoch of a checkpoint. */
+static int64_t epoch_of(const char *out, const char *which)
+{
+    char name[96];
+    qd_checkpoint_info info = {0};
+    snprintf(name, sizeof name, "checkpoints/efficientnet_b0_%s.safetensors", which);
+    char *path = output_path(out, name);
+    TEST_OK(ctx, qd_checkpoint_read_info(ctx, path, &info));
+    const int64_t epoch = info.epoch;
+    qd_checkpoint_info_free(&info);
+    free(path);
+    return epoch;
+}
+
+Test(run, best_is_the_earliest_of_the_highest_accuracies)
+{
+    qd_experiment *experiment = tiny_experiment_create(ctx, folder, "best");
+    qd_results results = {0};
+    tiny_experiment_set(ctx, experiment, "models=efficientnet_b0");
+    tiny_experiment_set(ctx, experiment, "quantization.enabled=false");
+    tiny_experiment_set(ctx, experiment, "keep_checkpoints=last");
+    tiny_experiment_set(ctx, experiment, "num_epochs=4");
+    TEST_OK(ctx, qd_experiment_run(experiment, NULL));
+    char *path = output_path("best", "efficientnet_b0_results.json"), *best = NULL;
+    TEST_OK(ctx, qd_results_read(ctx, path, qd_model_find("efficientnet_b0"), &results));
+    int expected = 0;
+    for (int i = 1; i < results.history_count; i++)
+        if (results.history[i].val_acc > results.history[expected].val_acc)
+            expected = i;
+    cr_assert_eq(epoch_of("best", "best"), expected);
+    cr_assert_eq(epoch_of("best", "last"), 4);
+    free(path);
+    path = output_path("best", "checkpoints");
+    cr_assert_eq(test_folder_count(path), 2, "keep_checkpoints \"last\" keeps no logged ones");
+    /* A process that was killed after the last file and before this one. */
+    if (expected == 4) {
+        best = output_path("best", "checkpoints/efficientnet_b0_best.safetensors");
+        cr_assert_eq(remove(best), 0);
+        TEST_OK(ctx, qd_experiment_run(experiment, &(qd_run_options){.resume = true}));
+        cr_assert_eq(epoch_of("best", "best"), expected);
+    }
+    free(best);
+    free(path);
+    qd_results_free(&results);
+    qd_experiment_destroy(experiment);
 }
 
 /* ---- the results file ---- */
@@ -288,7 +343,7 @@ Test(run, no_epochs_leave_the_initial_network)
     EXPECT_KEYS(get(json, "activation_logs"), "activation_logs", "epoch_0");
     cJSON_Delete(json);
     char *path = output_path("none", "checkpoints");
-    cr_assert_eq(test_folder_count(path), 2); /* epoch_0 and last */
+    cr_assert_eq(test_folder_count(path), 3); /* epoch_0, best, last */
     free(path);
 }
 
