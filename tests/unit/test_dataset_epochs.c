@@ -29,7 +29,8 @@ Test(dataset_epochs, crops_and_flips_are_pytorchs)
         free(drawn);
         total += count;
     }
-    /* Five draws a crop at least: more than a million guard the fused uniform and the exponential. */
+    /* Five draws a crop at least: more than a million guard the fused uniform, and in an image large enough for one
+     * ulp to move a crop the exponential. */
     cr_expect_geq(total * 5, 1000000);
     pixel_facts_free(&facts);
 }
