@@ -5,9 +5,11 @@ PyTorch's side iterates over its DataLoader (num_workers=0, shuffle=True) and dr
 forward pass draws there. quantdrift writes a few batches at a time, so that memory stays small; each call finds its
 place in the epoch by replaying what came before.
 
-Exit status 0 when order, labels and bytes are equal and every normalised float is within one unit in the last place.
+Exit status 0 when order, labels, file names and bytes are equal and every normalised float is within one unit in the
+last place.
 """
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -58,7 +60,7 @@ class OurBatches:
 
     def __init__(self, args, name, folder):
         self.args, self.name, self.path = args, name, os.path.join(folder, "batches.safetensors")
-        self.first, self.tensors = None, {}
+        self.first, self.files, self.tensors = None, [], {}
 
     def get(self, ordinal):
         if self.first is None or ordinal >= self.first + self.args.at_a_time:
@@ -67,8 +69,12 @@ class OurBatches:
                             "--seed", str(self.args.seed), "--batch", str(self.args.batch),
                             "--size", str(self.args.size), "--first", str(ordinal),
                             "--count", str(self.args.at_a_time), "-o", self.path, "--quiet"], check=True)
-            self.tensors, _ = read_safetensors(self.path)
-        return [self.tensors.get(f"batch_{ordinal}.{part}") for part in ("indices", "labels", "bytes", "images")]
+            self.tensors, metadata = read_safetensors(self.path)
+            self.files = json.loads(metadata["files"])
+        if f"batch_{ordinal}.indices" not in self.tensors:
+            return None
+        parts = [self.tensors[f"batch_{ordinal}.{part}"] for part in ("indices", "labels", "bytes", "images")]
+        return [self.files[ordinal - self.first], *parts]
 
 
 def check(args, name, folder):
@@ -87,13 +93,15 @@ def check(args, name, folder):
         if ordinal == args.batches:
             break
         found = ours.get(ordinal)
-        if found[0] is None or found[0].shape != tuple(indices.shape):
+        if found is None or len(found[0]) != len(indices) or found[1].shape != tuple(indices.shape):
             print(f"{name}: batch {ordinal} has another size")
             return False
         images += len(labels)
-        other_items += int((found[0] != indices.numpy()).sum() + (found[1] != labels.numpy()).sum())
-        other_bytes += int((found[2] != pixels.numpy()).sum())
-        distance = ulps(found[3], floats.numpy())
+        files = [os.path.relpath(recorder.inner.samples[index][0], recorder.inner.root) for index in indices]
+        other_items += sum(found_file != file for found_file, file in zip(found[0], files))
+        other_items += int((found[1] != indices.numpy()).sum() + (found[2] != labels.numpy()).sum())
+        other_bytes += int((found[3] != pixels.numpy()).sum())
+        distance = ulps(found[4], floats.numpy())
         other_floats += int((distance > 0).sum())
         worst = max(worst, int(distance.max()))
     values = images * args.size * args.size * 3

@@ -23,8 +23,8 @@ import subprocess
 import sys
 import tempfile
 
-from pytorch_reference import (MODELS, TO_FLOAT, build, centre, crop_and_flip, observe, read_safetensors, torch,
-                               torchvision, transforms, write_safetensors)
+from pytorch_reference import (MODELS, TO_FLOAT, build, centre, crop_and_flip, generator_text, observe,
+                               read_safetensors, torch, torchvision, transforms, write_safetensors)
 
 FIRST_BOUND, SECOND_BOUND, RESUMED_BOUND = 1e-5, 1e-3, 1e-5
 LOG_RELATIVE, LOG_ABSOLUTE = 1e-4, 1e-5
@@ -115,16 +115,6 @@ class Training:
             loss = self.loss_of(model.train(), images, labels).item()
         torch.set_rng_state(generator)
         return loss
-
-
-def generator_text(state):
-    """PyTorch's generator state as quantdrift's checkpoints spell it. Layout of the bytes: a legacy engine's seed,
-    left, seeded, next and 624 state words of 64 bits each, then what small normal draws have cached."""
-    words = state.numpy().view("uint64")
-    left, upcoming, mt = int(words[1]) & 0xFFFFFFFF, int(words[2]), words[3:627]
-    assert len(mt) == 624 and 1 <= left <= 624
-    upcoming = 624 if left == 1 else upcoming
-    return f"mt19937:{upcoming:03d}:0:{0:016x}:" + "".join(f"{int(word):08x}" for word in mt)
 
 
 # ---- quantdrift ----

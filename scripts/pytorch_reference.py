@@ -131,6 +131,18 @@ def init_study(seed):
     return study
 
 
+# ---- the generator ----
+
+def generator_text(state):
+    """PyTorch's generator state as quantdrift's checkpoints spell it. Layout of the bytes: a legacy engine's seed,
+    left, seeded, next and 624 state words of 64 bits each, then what small normal draws have cached."""
+    words = state.numpy().view("uint64")
+    left, upcoming, mt = int(words[1]) & 0xFFFFFFFF, int(words[2]), words[3:627]
+    assert len(mt) == 624 and 1 <= left <= 624
+    upcoming = 624 if left == 1 else upcoming
+    return f"mt19937:{upcoming:03d}:0:{0:016x}:" + "".join(f"{int(word):08x}" for word in mt)
+
+
 # ---- files ----
 
 DTYPES = {"F32": numpy.float32, "F64": numpy.float64, "I8": numpy.int8, "U8": numpy.uint8, "I32": numpy.int32,

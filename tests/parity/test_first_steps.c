@@ -176,7 +176,7 @@ Test(first_steps, losses_and_logs_are_pytorchs, .timeout = 1200)
     }
     cr_expect_null(entry, "a module more than PyTorch calls");
     cr_expect_eq(next_loss, loss_count);
-    cr_expect_eq(modules, 2 * (68 + 328));
+    cr_expect_eq(modules, 3 * (68 + 328));
     cJSON_Delete(results);
     free(losses);
     free(step_log);

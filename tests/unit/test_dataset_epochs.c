@@ -29,9 +29,23 @@ Test(dataset_epochs, crops_and_flips_are_pytorchs)
         free(drawn);
         total += count;
     }
-    /* Five draws a crop at least: more than a million guard the fused uniform and the exponential. */
+    /* Five draws a crop at least: more than a million guard the fused uniform, and in an image large enough for one
+     * ulp to move a crop the exponential. */
     cr_expect_geq(total * 5, 1000000);
     pixel_facts_free(&facts);
+}
+
+/* The fixture's 200 x 40 pixels leave a crop little room: about one in five finds no place in ten attempts. */
+Test(dataset_epochs, ten_failed_attempts_end_in_the_central_rectangle)
+{
+    qd_rng rng;
+    int fallbacks = 0;
+    qd_rng_seed(&rng, 9); /* the fixture's, whose crops are PyTorch's */
+    for (int i = 0; i < 20000; i++) {
+        qd_crop crop = qd_augment_draw_crop(&rng, 200, 40);
+        fallbacks += crop.top == 0 && crop.left == 73 && crop.width == 53 && crop.height == 40;
+    }
+    cr_expect(fallbacks > 2000 && fallbacks < 10000, "%d of 20000", fallbacks);
 }
 
 /* torch.exp of one float differs from the C library's in 7 % of arguments, and an ulp can move a crop. There are only
