@@ -100,7 +100,7 @@ static enum qd_status bench(qd_context *ctx, const qd_model_info *model, int64_t
     for (int64_t i = 0; images && i < pixels; i++)
         images[i] = qd_rng_uniform_f32(&rng, -2, 2);
     QD_TRY_GOTO(images ? QD_OK : QD_ERR_MEMORY);
-    QD_TRY_GOTO(model->build(ctx, &config, &graph));
+    QD_TRY_GOTO(model->build(ctx, model, &config, &graph));
     QD_TRY_GOTO(qd_state_create(ctx, graph, QD_F32, false, &state));
     model->initialise(&config, state, &rng);
     QD_TRY_GOTO(qd_qgraph_create(ctx, graph, state, &scheme, n, &q));

@@ -158,6 +158,32 @@ Test(quant_placement, memory_is_shared_over_time_only)
     qd_context_destroy(ctx);
 }
 
+Test(quant_placement, tall_depthwise_kernels_are_refused)
+{
+    const qd_conv2d_config tall = {3, 3, 17, 1, 8, 3, true};
+    const qd_linear_config linear = {3, 2};
+    qd_quant_scheme scheme = qd_quant_scheme_defaults();
+    qd_context *ctx = test_context_create(1);
+    qd_builder *b = NULL;
+    qd_graph *graph = NULL;
+    qd_state *state = NULL;
+    qd_qgraph *q = NULL;
+
+    TEST_OK(ctx, qd_builder_create(ctx, "odd", "Odd", (qd_dims){4, 3, 20, 20}, &b));
+    int x = qd_builder_call(b, "tall", "Conv2d", QD_LAYER_conv2d, &tall, qd_builder_input(b), -1);
+    x = qd_builder_call(b, "avgpool", "AdaptiveAvgPool2d", QD_LAYER_global_avgpool, NULL, x, -1);
+    x = qd_builder_apply(b, "flatten", QD_LAYER_flatten, NULL, x, -1);
+    x = qd_builder_call(b, "fc", "Linear", QD_LAYER_linear, &linear, x, -1);
+    TEST_OK(ctx, qd_builder_finish(b, x, &graph));
+    TEST_OK(ctx, qd_state_create(ctx, graph, QD_F32, false, &state));
+    TEST_FAILS(ctx, qd_qgraph_create(ctx, graph, state, &scheme, 1, &q), QD_ERR_USAGE, "at most 16 lines, got 17");
+    cr_assert_null(q);
+    qd_state_destroy(state);
+    qd_graph_destroy(graph);
+    qd_builder_destroy(b);
+    qd_context_destroy(ctx);
+}
+
 Test(quant_placement, batchnorm_without_convolution_is_refused)
 {
     const qd_batchnorm2d_config norm = {.channels = 3, .eps = 1e-5, .momentum = 0.1};

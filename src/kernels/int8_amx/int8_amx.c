@@ -6,9 +6,25 @@
 #include "kernels/int8_pack.h"
 #include "kernels/simd/unroll.h"
 
-#define TILE_LAYOUT QD_INT8_LAYOUT_AMX
+/* Small products are faster in vectors. Registers: as for avx512vnni. */
+#define QD_NAME(x)   vector_##x
+#define TILE_LAYOUT  QD_INT8_LAYOUT_AMX
+#define TILE_VECTORS 4
+#define TILE_ROWS(v) ((v) == 4 ? 6 : (v) == 3 ? 8 : 12)
+static void vector_tile_rows(const qd_u8_rows_args *args);
 #include "kernels/simd/int8_512_simd.h"
 #include "kernels/simd/int8_finish_simd.h"
+#include "kernels/simd/int8_tile_simd.h"
+
+/* Below so many rows, or groups of depth, copying rows and filling tiles takes longer than a tile saves: measured on
+ * squeeze-excite's layers, and on 9 groups (the first convolution of EfficientNet-B0, 1.4 times) and 10 (0.7 times).
+ */
+#define FEW_ROWS   4
+#define FEW_GROUPS 10
+
+/* Tiles of depth that weights, which come from beyond the second-level cache, are asked for ahead: the processor does
+ * not foresee the lines of a tile. Saves 6 % of ResNet18. */
+#define AHEAD 2
 
 /* Of a tile register, all of it used. */
 #define SIDE       16
@@ -89,9 +105,10 @@ static row_block gather_rows(const qd_u8_rows_args *args, int64_t first, int64_t
     return (row_block){args->scratch, line, valid};
 }
 
-/* Sums of one or two tiles of rows and of columns over `steps` tiles of depth. */
-ALWAYS void multiply(const int row_tiles, const int column_tiles, const row_block *block, const int8_t *w,
-                     const int32_t *bias, int64_t group_bytes, int64_t steps, int32_t *sums)
+/* Sums of one or two tiles of rows and of columns over `steps` tiles of depth. `fresh`: weights are read for the
+ * first time. */
+ALWAYS void multiply(const int row_tiles, const int column_tiles, const bool fresh, const row_block *block,
+                     const int8_t *w, const int32_t *bias, int64_t group_bytes, int64_t steps, int32_t *sums)
 {
     const uint8_t *a = block->rows, *lower = a + SIDE * block->line;
     const size_t line = (size_t)block->line, group = (size_t)group_bytes, sums_line = SUMS_LINE * sizeof *sums;
@@ -106,6 +123,13 @@ ALWAYS void multiply(const int row_tiles, const int column_tiles, const row_bloc
             _tile_loadd(3, bias + SIDE, 0);
     }
     for (int64_t step = 0; step < steps; step++, a += LINE_BYTES, lower += LINE_BYTES, w += SIDE * group_bytes) {
+        if (fresh) { /* all columns of the panel */
+            UNROLL
+            for (int i = 0; i < SIDE; i++) {
+                for (int64_t byte = 0; byte < group_bytes; byte += LINE_BYTES)
+                    __builtin_prefetch(w + (AHEAD * SIDE + i) * group_bytes + byte);
+            }
+        }
         _tile_loadd(4, a, line);
         _tile_loadd(6, w, group);
         _tile_dpbusd(0, 4, 6);
@@ -130,14 +154,16 @@ ALWAYS void multiply(const int row_tiles, const int column_tiles, const row_bloc
     }
 }
 
-ALWAYS void panel_sums(const int row_tiles, const row_block *block, const qd_panel *panel, const int8_t *w,
-                       const int32_t *bias, int64_t steps, int32_t *sums)
+ALWAYS void panel_sums(const int row_tiles, const bool fresh, const row_block *block, const qd_panel *panel,
+                       const int8_t *w, const int32_t *bias, int64_t steps, int32_t *sums)
 {
     for (int64_t column = 0; column < panel->width; column += 2 * SIDE) {
         if (panel->width - column > SIDE)
-            multiply(row_tiles, 2, block, w + 4 * column, bias + column, 4 * panel->width, steps, sums + column);
+            multiply(row_tiles, 2, fresh && column == 0, block, w + 4 * column, bias + column, 4 * panel->width,
+                     steps, sums + column);
         else
-            multiply(row_tiles, 1, block, w + 4 * column, bias + column, 4 * panel->width, steps, sums + column);
+            multiply(row_tiles, 1, fresh && column == 0, block, w + 4 * column, bias + column, 4 * panel->width,
+                     steps, sums + column);
     }
 }
 
@@ -164,9 +190,9 @@ static void block_of_panel(const qd_u8_rows_args *args, const row_block *block, 
     _Alignas(64) int32_t sums[QD_U8_MATRIX_ROWS * SUMS_LINE];
 
     if (block->valid > SIDE)
-        panel_sums(2, block, &panel, w, bias, groups / SIDE, sums);
+        panel_sums(2, first == 0, block, &panel, w, bias, groups / SIDE, sums);
     else
-        panel_sums(1, block, &panel, w, bias, groups / SIDE, sums);
+        panel_sums(1, first == 0, block, &panel, w, bias, groups / SIDE, sums);
     switch (panel.width / I8_LANES) {
     case 1:
         finish_block(1, args, &panel, first, block->valid, sums);
@@ -187,6 +213,10 @@ void qd_u8_tile_rows__amx(const qd_u8_rows_args *args)
 {
     const int64_t groups = qd_u8_panel_groups(TILE_LAYOUT, args->taps, args->depth);
 
+    if (args->rows < FEW_ROWS || args->taps * qd_u8_tap_groups(args->depth) < FEW_GROUPS) {
+        vector_tile_rows(args);
+        return;
+    }
     configure_tiles();
     for (int64_t first = 0; first < args->rows; first += QD_U8_MATRIX_ROWS) {
         const row_block block = gather_rows(args, first, 4 * groups);
