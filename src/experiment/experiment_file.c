@@ -42,26 +42,27 @@ static enum qd_status read_object(qd_context *ctx, const char *path, cJSON **out
     return status;
 }
 
-/* Reads the file at `path` (owned from here on) into the next layer; *base: what it is based on, NULL: nothing. */
-static enum qd_status read_layer(qd_context *ctx, qd_experiment_file *file, char *path, char **base)
+/* Reads the file at `path` into the next layer; *base: what it is based on, owned by the caller; NULL: nothing. */
+static enum qd_status read_layer(qd_context *ctx, qd_experiment_file *file, const char *path, char **base)
 {
-    qd_file_layer *layer = &file->layers[file->layer_count];
-    layer->path = path;
-    if (!path)
-        return qd_fail(ctx, QD_ERR_MEMORY, "experiment: out of memory");
+    if (file->layer_count == QD_MAX_FILE_LAYERS)
+        return qd_fail(ctx, QD_ERR_USAGE,
+                       "%s: more than %d files stand on one another by \"base\"; put some into one",
+                       file->layers[0].path, QD_MAX_FILE_LAYERS);
     for (int i = 0; i < file->layer_count; i++)
         if (same_file(file->layers[i].path, path))
             return qd_fail(ctx, QD_ERR_USAGE,
-                           "%s: \"base\" leads back to '%s', round and round; let one of them stand "
-                           "alone",
+                           "%s: \"base\" leads back to '%s', round and round; let one of them stand alone",
                            file->layers[file->layer_count - 1].path, path);
-    const enum qd_status status = read_object(ctx, path, &layer->json);
-    file->layer_count++;
-    QD_TRY(status);
+    qd_file_layer *layer = &file->layers[file->layer_count++];
+    layer->path = strdup(path);
+    if (!layer->path)
+        return qd_fail(ctx, QD_ERR_MEMORY, "experiment: out of memory");
+    QD_TRY(read_object(ctx, path, &layer->json));
     cJSON *grid = cJSON_DetachItemFromObjectCaseSensitive(layer->json, "grid");
     if (grid && !file->grid) { /* the first file that has one decides */
         file->grid = grid;
-        file->grid_source = path;
+        file->grid_source = layer->path;
     } else {
         cJSON_Delete(grid);
     }
@@ -145,27 +146,20 @@ enum qd_status qd_experiment_file_open(qd_context *ctx, const char *path, qd_exp
 {
     enum qd_status status = QD_OK;
     qd_experiment_file file = {0};
-    char *next = strdup(path);
-    do {
-        char *base = NULL;
-        if (file.layer_count == QD_MAX_FILE_LAYERS) {
-            status = qd_fail(ctx, QD_ERR_USAGE,
-                             "%s: more than %d files stand on one another by \"base\"; put some "
-                             "into one",
-                             path, QD_MAX_FILE_LAYERS);
-            free(next);
+    char *base = NULL;
+    QD_TRY_GOTO(read_layer(ctx, &file, path, &base));
+    while (base) {
+        char *next = NULL;
+        status = read_layer(ctx, &file, base, &next);
+        free(base);
+        base = next;
+        if (status != QD_OK)
             goto fail;
-        }
-        QD_TRY_GOTO(read_layer(ctx, &file, next, &base));
-        next = base;
-    } while (next);
+    }
     QD_TRY_GOTO(check_grid(ctx, &file));
     *out = file;
     return QD_OK;
 fail:
-    /* A layer that was refused is not counted yet, and owns its path. */
-    if (file.layer_count < QD_MAX_FILE_LAYERS)
-        free(file.layers[file.layer_count].path);
     qd_experiment_file_close(&file);
     return status;
 }

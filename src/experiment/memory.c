@@ -40,6 +40,7 @@ enum qd_status qd_run_planned_bytes(qd_run *run, double *bytes, const qd_model_i
 {
     const qd_config *config = run->config;
     double planned = 0.0;
+    *largest = config->models[0];
     for (int i = 0; i < config->model_count; i++) {
         double of_model;
         QD_TRY(model_bytes(run, config->models[i], &of_model));

@@ -110,7 +110,7 @@ static enum qd_status push_run(qd_queue *queue, qd_experiment *run, const char *
             qd_experiment_destroy(run);
             return status;
         }
-    qd_experiment **larger = realloc(queue->runs, ((size_t)queue->count + 1) * sizeof *larger);
+    qd_experiment **larger = realloc(queue->runs, ((size_t)queue->count + 1) * sizeof(qd_experiment *));
     if (!larger) {
         qd_experiment_destroy(run);
         return qd_fail(queue->ctx, QD_ERR_MEMORY, "queue: out of memory");

@@ -38,8 +38,8 @@ Test(usage, help_lists_every_command)
 
 Test(usage, every_command_has_help_with_an_example)
 {
-    static const char *const commands[] = {"run",   "synth",   "dataset",    "eval", "observe",
-                                           "bench", "profile", "init-study", "batch", "status", "verify"};
+    static const char *const commands[] = {"run",     "synth",      "dataset", "eval",   "observe", "bench",
+                                           "profile", "init-study", "batch",   "status", "verify"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         char example[64];
         snprintf(example, sizeof example, "quantdrift %s", commands[i]);

@@ -54,7 +54,7 @@ while [ "$done_kills" -lt "$kills" ]; do
         done_kills=$((done_kills + 1))
         [ "$code" -eq 137 ] && killed_at_work=$((killed_at_work + 1))
         [ "$code" -eq 137 ] || [ "$code" -eq 0 ] || { echo "ended with $code: $(cat said.txt)"; exit 1; }
-        [ "$code" -ne 0 ] && [ "$ended" -eq 0 ] || break
+        if [ "$code" -eq 0 ] || [ "$ended" -eq 1 ]; then break; fi
     done
     (run "$out") > again.txt
     cmp table.txt again.txt
