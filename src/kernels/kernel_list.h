@@ -59,6 +59,8 @@
                           const void *mean_dz_xhat, int64_t rows, bool accumulate, void *dx))                        \
     /* y = activation(x); y may be x. */                                                                             \
     X(activation_forward, (enum qd_activation activation, const void *x, int64_t count, void *y))                    \
+    /* What follows a convolution, in place: bias, a residual sum, an activation. */                                 \
+    X(finish_rows, (const qd_finish_rows_args *args))                                                                \
     /* dx = (or +=) dy·activation'(x); dx may be dy. */                                                             \
     X(activation_backward,                                                                                           \
       (enum qd_activation activation, const void *x, const void *dy, int64_t count, bool accumulate, void *dx))      \
@@ -76,7 +78,7 @@
     X(mean_rows, (const void *x, int64_t rows, int64_t channels, void *y))                                           \
     /* dx[r][c] = (or +=) dy[c]·factor. */                                                                          \
     X(broadcast_rows, (const void *dy, int64_t rows, int64_t channels, double factor, bool accumulate, void *dx))    \
-    /* Output lines (image, oh); argmax holds the window position of the first maximum. */                           \
+    /* Output lines (image, oh); argmax, unless NULL, gets the window position of the first maximum. */              \
     X(maxpool_forward,                                                                                               \
       (const qd_conv_shape *s, const void *x, int64_t first_line, int64_t line_count, void *y, uint8_t *argmax))     \
     /* One whole image; dx += . */                                                                                   \

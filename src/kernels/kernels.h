@@ -47,6 +47,8 @@ typedef struct qd_tile_rows_args {
     int64_t first_panel, panel_count; /* columns to compute */
     bool accumulate;
     void *const *y; /* [rows]: where column 0 is */
+    const void
+        *next_w; /* weights that a call after this one reads first: fetched meanwhile; NULL: nothing is fetched */
 } qd_tile_rows_args;
 
 typedef struct qd_tile_outer_args {
@@ -76,6 +78,15 @@ typedef struct qd_winograd_pixels_args {
     void *const *pixels; /* [16][tiles] */
     bool accumulate;     /* pixels += */
 } qd_winograd_pixels_args;
+
+/* Results of a convolution and what follows it: y = activation(y + bias[c] + residual). */
+typedef struct qd_finish_rows_args {
+    int64_t rows, columns, stride; /* from a row of y and of residual to the next */
+    void *y;
+    const void *bias;     /* [columns] */
+    const void *residual; /* NULL: none */
+    enum qd_activation activation;
+} qd_finish_rows_args;
 
 /* What BatchNorm's backward pass knows of its forward pass; all arrays have `channels` values. */
 typedef struct qd_bn_args {

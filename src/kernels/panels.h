@@ -35,17 +35,23 @@ static inline int64_t qd_panel_total_width(qd_panels p, int64_t columns)
     return qd_panel_vectors(p, columns) * p.lanes;
 }
 
-/* Vectors are shared out evenly: five in panels of at most four are three and two, not four and one, because wide
- * panels do more arithmetic for each value they load. */
-static inline qd_panel qd_panel_at(qd_panels p, int64_t columns, int64_t index)
+/* One of `count` panels. Vectors are shared out evenly: five in panels of at most four are three and two, not four
+ * and one, because wide panels do more arithmetic for each value they load. */
+static inline qd_panel qd_panel_of(qd_panels p, int64_t columns, int64_t count, int64_t index)
 {
-    const int64_t vectors = qd_panel_vectors(p, columns), count = qd_panel_count(p, columns);
+    const int64_t vectors = qd_panel_vectors(p, columns);
     const int64_t first = vectors * index / count, end = vectors * (index + 1) / count;
     const int64_t last_column = end * p.lanes < columns ? end * p.lanes : columns;
     return (qd_panel){.first_column = first * p.lanes,
                       .columns = last_column - first * p.lanes,
                       .width = (end - first) * p.lanes,
                       .first_width = first * p.lanes};
+}
+
+/* One of the fewest. */
+static inline qd_panel qd_panel_at(qd_panels p, int64_t columns, int64_t index)
+{
+    return qd_panel_of(p, columns, qd_panel_count(p, columns), index);
 }
 
 #endif

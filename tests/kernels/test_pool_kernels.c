@@ -102,6 +102,12 @@ Test(pool_kernels, forward_and_backward)
             }
             kernel_array_check_fences(&y, label);
             cr_assert_eq(argmax[y.count], 0xA5, "%s: argmax written past its end", label);
+            kernel_array alone = kernel_array_create(v->dtype, y.count, 1);
+            v->k->maxpool_forward(&s, x.data, 0, lines, alone.data, NULL);
+            cr_assert_arr_eq(alone.data, y.data, (size_t)y.count * qd_dtype_size(v->dtype), "%s: without positions",
+                             label);
+            kernel_array_check_fences(&alone, label);
+            kernel_array_destroy(&alone);
 
             /* The last image's gradient, added to what is there. */
             const uint8_t *last = argmax + (s.n - 1) * out_image;

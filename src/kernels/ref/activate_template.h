@@ -36,6 +36,29 @@ void QD_NAME(activation_forward)(enum qd_activation activation, const void *x, i
     QD_FOR_ACTIVATION(activation, QD_NAME(activate_all), x, count, y);
 }
 
+static inline __attribute__((always_inline)) void QD_NAME(finish_all)(enum qd_activation activation, bool sum,
+                                                                      const qd_finish_rows_args *args)
+{
+    const QD_REAL *bias = args->bias;
+    for (int64_t r = 0; r < args->rows; r++) {
+        QD_REAL *y = (QD_REAL *)args->y + r * args->stride;
+        const QD_REAL *residual = sum ? (const QD_REAL *)args->residual + r * args->stride : y;
+#pragma omp simd
+        for (int64_t c = 0; c < args->columns; c++) {
+            const QD_REAL value = y[c] + bias[c];
+            y[c] = QD_NAME(activate)(activation, sum ? value + residual[c] : value);
+        }
+    }
+}
+
+void QD_NAME(finish_rows)(const qd_finish_rows_args *args)
+{
+    if (args->residual)
+        QD_FOR_ACTIVATION(args->activation, QD_NAME(finish_all), true, args);
+    else
+        QD_FOR_ACTIVATION(args->activation, QD_NAME(finish_all), false, args);
+}
+
 static inline __attribute__((always_inline)) void QD_NAME(gradient_all)(enum qd_activation activation,
                                                                         const QD_REAL *x, const QD_REAL *dy,
                                                                         int64_t count, bool accumulate, QD_REAL *dx)

@@ -6,8 +6,9 @@
 /* Channels pooled together: their running maxima and positions stay in registers and first-level cache. */
 #define QD_CHANNEL_BLOCK 64
 
-void QD_NAME(maxpool_forward)(const qd_conv_shape *s, const void *x, int64_t first_line, int64_t line_count, void *y,
-                              uint8_t *argmax)
+static inline __attribute__((always_inline)) void QD_NAME(maxpool_lines)(const qd_conv_shape *s, const void *x,
+                                                                         int64_t first_line, int64_t line_count,
+                                                                         void *y, bool positions, uint8_t *argmax)
 {
     const QD_REAL *xv = x;
     QD_REAL *yv = y;
@@ -38,17 +39,28 @@ void QD_NAME(maxpool_forward)(const qd_conv_shape *s, const void *x, int64_t fir
                         for (int64_t c = 0; c < width; c++) {
                             const bool better = (xp[c] > best[c]) | (xp[c] != xp[c]);
                             best[c] = better ? xp[c] : best[c];
-                            position[c] = better ? here : position[c];
+                            if (positions)
+                                position[c] = better ? here : position[c];
                         }
                     }
                 }
                 for (int64_t c = 0; c < width; c++) {
                     yv[out + first + c] = best[c];
-                    argmax[out + first + c] = (uint8_t)position[c];
+                    if (positions)
+                        argmax[out + first + c] = (uint8_t)position[c];
                 }
             }
         }
     }
+}
+
+void QD_NAME(maxpool_forward)(const qd_conv_shape *s, const void *x, int64_t first_line, int64_t line_count, void *y,
+                              uint8_t *argmax)
+{
+    if (argmax)
+        QD_NAME(maxpool_lines)(s, x, first_line, line_count, y, true, argmax);
+    else
+        QD_NAME(maxpool_lines)(s, x, first_line, line_count, y, false, NULL);
 }
 
 void QD_NAME(maxpool_backward)(const qd_conv_shape *s, const void *dy, const uint8_t *argmax, void *dx)

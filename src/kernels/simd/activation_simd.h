@@ -43,6 +43,36 @@ void QD_NAME(activation_forward)(enum qd_activation activation, const void *x, i
     QD_FOR_ACTIVATION(activation, apply_all, x, count, y);
 }
 
+ACT_INLINE void finish_all(enum qd_activation kind, bool sum, const qd_finish_rows_args *args)
+{
+    const int64_t whole = args->columns - args->columns % VEC_LANES, tail = args->columns - whole;
+    const float *bias = args->bias, *residual = args->residual;
+    float *y = args->y;
+
+    for (int64_t r = 0; r < args->rows; r++, y += args->stride) {
+        for (int64_t c = 0; c < whole; c += VEC_LANES) {
+            const vec value = vec_add(vec_load(y + c), vec_load(bias + c));
+            vec_store(y + c, act_apply(kind, sum ? vec_add(value, vec_load(residual + c)) : value));
+        }
+        if (tail) {
+            const vec value = vec_add(vec_load_first(y + whole, tail), vec_load_first(bias + whole, tail));
+            vec_store_first(y + whole,
+                            act_apply(kind, sum ? vec_add(value, vec_load_first(residual + whole, tail)) : value),
+                            tail);
+        }
+        if (sum)
+            residual += args->stride;
+    }
+}
+
+void QD_NAME(finish_rows)(const qd_finish_rows_args *args)
+{
+    if (args->residual)
+        QD_FOR_ACTIVATION(args->activation, finish_all, true, args);
+    else
+        QD_FOR_ACTIVATION(args->activation, finish_all, false, args);
+}
+
 ACT_INLINE void gradient_all(enum qd_activation kind, bool accumulate, const float *x, const float *dy, int64_t count,
                              float *dx)
 {

@@ -29,9 +29,16 @@
 /* Bound of TILE_ROWS for arrays, which constant indices turn into registers. */
 #define MAX_ROWS 12
 
+/*
+ * Weights that a pass reads for the first time come from memory or a distant cache, at a third of the speed of the
+ * arithmetic: while a pass goes on, its tiles ask for the weights of the next one in turn, each for its share.
+ */
+
 /* Taps [tap, tap_end) and values [k, k_end) of each: one pass. */
 typedef struct pass {
     int64_t tap, tap_end, k, k_end;
+    const float *ahead;   /* weights of the next pass that this tile asks for; NULL: none */
+    int64_t ahead_values; /* for every LINE_VALUES of the depth */
 } pass;
 
 ALWAYS void tile_store(const int rows, const int vectors, vec sums[MAX_ROWS][TILE_VECTORS], bool accumulate,
@@ -58,6 +65,7 @@ ALWAYS void rows_tile(const int rows, const int vectors, const qd_tile_rows_args
                       const qd_panel *panel, const float *w, bool accumulate)
 {
     const int64_t valid = args->rows - first < rows ? args->rows - first : rows;
+    const float *ahead = p->ahead;
     vec sums[MAX_ROWS][TILE_VECTORS];
 
     UNROLL
@@ -82,6 +90,11 @@ ALWAYS void rows_tile(const int rows, const int vectors, const qd_tile_rows_args
             UNROLL
             for (int r = 0; r < rows; r++)
                 __builtin_prefetch(next[r < valid ? r : 0] + k, 0, 3);
+            if (ahead) {
+                for (int64_t i = 0; i < p->ahead_values; i += LINE_VALUES)
+                    __builtin_prefetch(ahead + i, 0, 2);
+                ahead += p->ahead_values;
+            }
             for (; k < k_end; k++, b += vectors * VEC_LANES) {
                 vec right[TILE_VECTORS];
                 UNROLL
@@ -101,7 +114,29 @@ ALWAYS void rows_tile(const int rows, const int vectors, const qd_tile_rows_args
                panel->columns - (vectors - 1) * VEC_LANES);
 }
 
-ALWAYS void rows_panel(const int vectors, const qd_tile_rows_args *args, const qd_panel *panel)
+/* LINE_VALUES of the depth in a pass, or what is left of them. */
+ALWAYS int64_t steps_of(const pass *p)
+{
+    return (p->tap_end - p->tap) * ((p->k_end - p->k + LINE_VALUES - 1) / LINE_VALUES);
+}
+
+/* Shares the next pass's weights, as many as this pass's, out among the tiles. They follow this pass's, in the next
+ * panel if need be, but behind a call's last pass are those of another call. */
+ALWAYS void look_ahead(const qd_tile_rows_args *args, const qd_panel *panel, bool last_panel, const float *w,
+                       int64_t tile_count, pass *p)
+{
+    const int64_t values = (p->tap_end - p->tap) * (p->k_end - p->k) * panel->width;
+    const int64_t end = ((p->tap_end - 1) * args->depth + p->k_end) * panel->width;
+    const int64_t share = tile_count * (steps_of(p) > 0 ? steps_of(p) : 1);
+
+    if (!args->next_w || tile_count < 2) /* a single tile reads no faster than memory gives */
+        return;
+    p->ahead = last_panel && end == args->taps * args->depth * panel->width ? args->next_w : w + end;
+    p->ahead_values = (values + share - 1) / share;
+    p->ahead_values = (p->ahead_values + LINE_VALUES - 1) / LINE_VALUES * LINE_VALUES;
+}
+
+ALWAYS void rows_panel(const int vectors, const qd_tile_rows_args *args, const qd_panel *panel, bool last_panel)
 {
     const float *w = (const float *)args->w + panel->first_width * args->taps * args->depth;
     const bool whole_taps = args->depth <= PASS_DEPTH;
@@ -113,12 +148,20 @@ ALWAYS void rows_panel(const int vectors, const qd_tile_rows_args *args, const q
 
     do { /* once even without taps: the sum is 0 then */
         for (int64_t k = 0; k < args->depth; k += depth_a_pass) {
-            const pass p = {.tap = tap,
-                            .tap_end = tap + taps_a_pass < args->taps ? tap + taps_a_pass : args->taps,
-                            .k = k,
-                            .k_end = k + depth_a_pass < args->depth ? k + depth_a_pass : args->depth};
-            for (int64_t first = 0; first < args->rows; first += TILE_ROWS(vectors))
+            pass p = {.tap = tap,
+                      .tap_end = tap + taps_a_pass < args->taps ? tap + taps_a_pass : args->taps,
+                      .k = k,
+                      .k_end = k + depth_a_pass < args->depth ? k + depth_a_pass : args->depth};
+            int64_t first = 0;
+            look_ahead(args, panel, last_panel, w, (args->rows + TILE_ROWS(vectors) - 1) / TILE_ROWS(vectors), &p);
+            for (; args->rows - first > TILE_ROWS(vectors) / 2; first += TILE_ROWS(vectors)) {
                 rows_tile(TILE_ROWS(vectors), vectors, args, &p, first, panel, w, accumulate);
+                if (p.ahead)
+                    p.ahead += steps_of(&p) * p.ahead_values;
+            }
+            /* Half a tile for what is left: 7 x 7 positions are 8 tiles of 6 rows and one more row. */
+            if (first < args->rows)
+                rows_tile(TILE_ROWS(vectors) / 2, vectors, args, &p, first, panel, w, accumulate);
             accumulate = true;
         }
         tap += taps_a_pass;
@@ -131,19 +174,20 @@ void QD_NAME(tile_rows)(const qd_tile_rows_args *args)
 
     for (int64_t i = args->first_panel; i < args->first_panel + args->panel_count; i++) {
         const qd_panel panel = qd_panel_at(panels, args->columns, i);
+        const bool last = i == args->first_panel + args->panel_count - 1;
         switch (panel.width / VEC_LANES) {
         case 1:
-            rows_panel(1, args, &panel);
+            rows_panel(1, args, &panel, last);
             break;
         case 2:
-            rows_panel(2, args, &panel);
+            rows_panel(2, args, &panel, last);
             break;
 #if TILE_VECTORS > 2
         case 3:
-            rows_panel(3, args, &panel);
+            rows_panel(3, args, &panel, last);
             break;
         default:
-            rows_panel(4, args, &panel);
+            rows_panel(4, args, &panel, last);
             break;
 #endif
         }
