@@ -7,9 +7,10 @@
 
 /*
  * Winograd's way errs by 1e-6 of the results' root mean square where the others err by 1e-7 (docs/winograd.md).
- * Neither training nor an accuracy notices; what others compare to the digit (the observing plan) keeps the direct way.
+ * Neither training nor an accuracy notices; what others compare to the digit (the observing plan) keeps the direct
+ * way.
  */
-static bool allows_winograd(const qd_layer_call *call, const qd_conv_shape *s)
+bool qd_conv_allows_winograd(const qd_layer_call *call, const qd_conv_shape *s)
 {
     return call->k->own_tiles && !call->exact && s->kh == 3 && s->kw == 3 && s->stride == 1 && s->pad == 1 &&
            s->groups == 1;
@@ -24,8 +25,8 @@ static bool wants_winograd(const qd_layer_call *call, const qd_conv_shape *s)
 {
     enum { TILES_MIN = 32, CHANNELS_MIN = 16 };
     const int64_t tiles = qd_piece_count(s->oh, QD_WINOGRAD_TILE) * qd_piece_count(s->ow, QD_WINOGRAD_TILE);
-    return allows_winograd(call, s) && qd_min_i64(s->ic, s->oc) >= CHANNELS_MIN && s->n * tiles >= TILES_MIN &&
-           2 * QD_WINOGRAD_PLANES * tiles <= 9 * s->oh * s->ow;
+    return qd_conv_allows_winograd(call, s) && qd_min_i64(s->ic, s->oc) >= CHANNELS_MIN &&
+           s->n * tiles >= TILES_MIN && 2 * QD_WINOGRAD_PLANES * tiles <= 9 * s->oh * s->ow;
 }
 
 /*

@@ -41,6 +41,9 @@ void qd_conv_add_partials(const qd_layer_call *call, const void *partials, int64
     size_t qd_conv_##way##_backward_weights_bytes(const qd_layer_call *call, const qd_conv_shape *s);                \
     void qd_conv_##way##_backward_weights(const qd_layer_call *call, const qd_conv_shape *s);
 
+/* Whether Winograd's way exists for a convolution and the call may take it. */
+bool qd_conv_allows_winograd(const qd_layer_call *call, const qd_conv_shape *s);
+
 /* Whether the chosen ways of forward and backward weights read a deferred input. */
 bool qd_conv_dense_takes_deferred(const qd_layer_call *call, const qd_conv_shape *s);
 

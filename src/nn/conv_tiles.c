@@ -28,10 +28,6 @@
 #define GRADIENT_BLOCKS        8  /* even shares for 2, 4 and 8 threads */
 #define BLOCK_LINES            12 /* blocks begin at a multiple of most tiles' lines */
 
-/* With so few channels a tap is too short a run: the input is copied with margins, and a line of the kernel is one.
- */
-#define FEW_CHANNELS 4
-
 typedef struct tiles {
     qd_conv_window window;
     int64_t depth;       /* values of a tap */
@@ -46,11 +42,6 @@ typedef struct tiles {
     void *made; /* [threads][made_bytes]: rows of a deferred input; NULL: the source is read as it is */
     size_t made_bytes;
 } tiles;
-
-static bool has_few_channels(const qd_conv_shape *s)
-{
-    return s->groups == 1 && s->ic <= FEW_CHANNELS && s->kw > 1;
-}
 
 static int64_t chunk_rows(int64_t rows)
 {
@@ -73,32 +64,6 @@ static size_t address_bytes(int64_t taps, int64_t rows)
 static size_t made_bytes(const qd_layer_call *call, const qd_conv_shape *s, int64_t rows)
 {
     return call->deferred.present ? qd_align_bytes((size_t)(rows * s->ic) * sizeof(float)) : 0;
-}
-
-/* ---- input with margins ---- */
-
-static size_t margins_bytes(const qd_conv_shape *s)
-{
-    return (size_t)(s->n * (s->ih + 2 * s->pad) * (s->iw + 2 * s->pad) * s->ic) * sizeof(float);
-}
-
-static void copy_with_margins(const qd_layer_call *call, const qd_conv_shape *s, float *out)
-{
-    const int64_t height = s->ih + 2 * s->pad, line = (s->iw + 2 * s->pad) * s->ic, margin = s->pad * s->ic;
-    const float *x = call->x[0];
-
-#pragma omp parallel for schedule(static) num_threads(call->threads)
-    for (int64_t job = 0; job < s->n * height; job++) {
-        const int64_t y = job % height - s->pad;
-        float *to = out + job * line;
-        if (y < 0 || y >= s->ih) {
-            memset(to, 0, (size_t)line * sizeof *to);
-            continue;
-        }
-        memset(to, 0, (size_t)margin * sizeof *to);
-        memcpy(to + margin, x + (job / height * s->ih + y) * s->iw * s->ic, (size_t)(s->iw * s->ic) * sizeof *to);
-        memset(to + margin + s->iw * s->ic, 0, (size_t)margin * sizeof *to);
-    }
 }
 
 /* ---- rows ---- */
@@ -151,11 +116,11 @@ static void make_rows(const qd_layer_call *call, const tiles *t)
 
 static layout forward_layout(const qd_layer_call *call, const qd_conv_shape *s)
 {
-    const bool few = has_few_channels(s);
+    const bool few = qd_conv_window_wants_bands(s);
     const int64_t ic = s->ic / s->groups, taps = few ? s->kh : s->kh * s->kw;
     layout l = {0};
     l.packed = qd_take_bytes(&l.bytes, qd_conv_packed_bytes(call, s->kh * s->kw * ic, s->oc / s->groups));
-    l.margins = qd_take_bytes(&l.bytes, few ? margins_bytes(s) : 0);
+    l.margins = qd_take_bytes(&l.bytes, few ? qd_conv_margins_bytes(s) : 0);
     l.zeros = qd_take_bytes(&l.bytes, (size_t)ic * sizeof(float));
     l.addresses = qd_take_bytes(&l.bytes, (size_t)call->threads * address_bytes(taps, CHUNK_ROWS));
     l.made = qd_take_bytes(&l.bytes, (size_t)call->threads * made_bytes(call, s, CHUNK_ROWS));
@@ -169,14 +134,14 @@ size_t qd_conv_tiles_forward_bytes(const qd_layer_call *call, const qd_conv_shap
 
 void qd_conv_tiles_forward(const qd_layer_call *call, const qd_conv_shape *s)
 {
-    const bool few = has_few_channels(s);
+    const bool few = qd_conv_window_wants_bands(s);
     const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups, columns = s->kh * s->kw * ic;
     const layout l = forward_layout(call, s);
     float *packed = qd_workspace_at(call, l.packed), *margins = qd_workspace_at(call, l.margins),
           *zeros = qd_workspace_at(call, l.zeros);
     memset(zeros, 0, (size_t)ic * sizeof *zeros);
     if (few)
-        copy_with_margins(call, s, margins);
+        qd_conv_copy_with_margins(call, s, margins);
 
     for (int64_t group = 0; group < s->groups; group++) {
         qd_conv_pack_rows(call, (const float *)call->param[0] + group * oc * columns, oc, columns, packed);
@@ -255,11 +220,11 @@ static shares weights_shares(const qd_conv_shape *s)
 
 static layout weights_layout(const qd_layer_call *call, const qd_conv_shape *s)
 {
-    const bool few = has_few_channels(s);
+    const bool few = qd_conv_window_wants_bands(s);
     const int64_t ic = s->ic / s->groups, taps = few ? s->kh : s->kh * s->kw;
     const int64_t count = s->oc / s->groups * s->kh * s->kw * ic;
     layout l = {0};
-    l.margins = qd_take_bytes(&l.bytes, few ? margins_bytes(s) : 0);
+    l.margins = qd_take_bytes(&l.bytes, few ? qd_conv_margins_bytes(s) : 0);
     l.zeros = qd_take_bytes(&l.bytes, (size_t)ic * sizeof(float));
     l.sums = qd_take_bytes(&l.bytes, (size_t)((weights_shares(s).partials - 1) * count) * sizeof(float));
     l.addresses = qd_take_bytes(&l.bytes, (size_t)call->threads * address_bytes(taps, GRADIENT_ROWS));
@@ -299,7 +264,7 @@ static void sum_gradient(const qd_layer_call *call, const qd_conv_shape *s, cons
 
 void qd_conv_tiles_backward_weights(const qd_layer_call *call, const qd_conv_shape *s)
 {
-    const bool few = has_few_channels(s);
+    const bool few = qd_conv_window_wants_bands(s);
     const int64_t ic = s->ic / s->groups, oc = s->oc / s->groups, count = oc * s->kh * s->kw * ic;
     const int64_t rows = s->n * s->oh * s->ow, units = qd_piece_count(oc, BLOCK_LINES);
     const shares share = weights_shares(s);
@@ -308,7 +273,7 @@ void qd_conv_tiles_backward_weights(const qd_layer_call *call, const qd_conv_sha
           *sums = qd_workspace_at(call, l.sums);
     memset(zeros, 0, (size_t)ic * sizeof *zeros);
     if (few)
-        copy_with_margins(call, s, margins);
+        qd_conv_copy_with_margins(call, s, margins);
 
     for (int64_t group = 0; group < s->groups; group++) {
         const float *dy = (const float *)call->dy + group * oc;

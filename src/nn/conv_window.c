@@ -1,5 +1,7 @@
 #include "nn/conv_window.h"
 
+#include <string.h>
+
 qd_conv_window qd_conv_window_forward(const qd_conv_shape *s)
 {
     return (qd_conv_window){.n = s->n,
@@ -19,6 +21,36 @@ qd_conv_window qd_conv_window_forward(const qd_conv_shape *s)
                             .target_pixel = s->oc,
                             .target_step = 1,
                             .kernel_step = 1};
+}
+
+bool qd_conv_window_wants_bands(const qd_conv_shape *s)
+{
+    enum { FEW_CHANNELS = 4 };
+    return s->groups == 1 && s->ic <= FEW_CHANNELS && s->kw > 1;
+}
+
+size_t qd_conv_margins_bytes(const qd_conv_shape *s)
+{
+    return (size_t)(s->n * (s->ih + 2 * s->pad) * (s->iw + 2 * s->pad) * s->ic) * sizeof(float);
+}
+
+void qd_conv_copy_with_margins(const qd_layer_call *call, const qd_conv_shape *s, float *out)
+{
+    const int64_t height = s->ih + 2 * s->pad, line = (s->iw + 2 * s->pad) * s->ic, margin = s->pad * s->ic;
+    const float *x = call->x[0];
+
+#pragma omp parallel for schedule(static) num_threads(call->threads)
+    for (int64_t job = 0; job < s->n * height; job++) {
+        const int64_t y = job % height - s->pad;
+        float *to = out + job * line;
+        if (y < 0 || y >= s->ih) {
+            memset(to, 0, (size_t)line * sizeof *to);
+            continue;
+        }
+        memset(to, 0, (size_t)margin * sizeof *to);
+        memcpy(to + margin, x + (job / height * s->ih + y) * s->iw * s->ic, (size_t)(s->iw * s->ic) * sizeof *to);
+        memset(to + margin + s->iw * s->ic, 0, (size_t)margin * sizeof *to);
+    }
 }
 
 qd_conv_window qd_conv_window_bands(const qd_conv_shape *s)

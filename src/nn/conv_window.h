@@ -40,8 +40,14 @@ qd_conv_window qd_conv_window_forward(const qd_conv_shape *s);
 int64_t qd_conv_window_phases(const qd_conv_shape *s);
 qd_conv_window qd_conv_window_backward(const qd_conv_shape *s, int64_t phase);
 
-/* Forward over an image that already has its margins, in bands of kw·ic values. */
+/* Forward over an image that already has its margins, in bands of kw·ic values: where channels are so few that a tap
+ * is too short a run. */
+bool qd_conv_window_wants_bands(const qd_conv_shape *s);
 qd_conv_window qd_conv_window_bands(const qd_conv_shape *s);
+
+/* Images x[0] with their margins. float32. */
+size_t qd_conv_margins_bytes(const qd_conv_shape *s);
+void qd_conv_copy_with_margins(const qd_layer_call *call, const qd_conv_shape *s, float *out);
 
 /* Addresses [taps][count] of what rows first … first + count - 1 read; `zeros` stands for pixels outside. float32. */
 void qd_conv_window_sources(const qd_conv_window *w, const float *source, const float *zeros, int64_t first,

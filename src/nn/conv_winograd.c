@@ -7,8 +7,9 @@
  * in cache until they are transformed back. What else stays there is one of
  *     a chunk of tiles' V, where all of U passes by once a chunk: few channels, many tiles;
  *     a block's U, where all tiles' V pass by once a block: many channels, few tiles, U is made block by block.
+ * Fixed weights (conv_fixed.h) are kept as U.
  */
-#include "nn/conv_passes.h"
+#include "nn/conv_fixed.h"
 #include "nn/winograd_tiles.h"
 
 #include <omp.h>
@@ -20,6 +21,9 @@
 /* From this product of depth and columns on, U (5 MB) takes longer to pass by than V. */
 #define BLOCKS_FROM (192 * 192)
 
+/* Tiles transformed at a time where all blocks share V, of few images. */
+#define SHARED_PIECE_TILES 4
+
 /* Tiles of a chunk, multiples of the tile kernels' lines: 36 of up to 128 channels make V and M of a megabyte;
  * without V a chunk's M may be larger, and U's block is read less often. */
 #define CHUNK_TILES       36
@@ -28,8 +32,10 @@
 /* Values of V that blocks share (32 MiB): larger batches are cut. */
 #define SHARED_VALUES (8 << 20)
 
-/* Jobs to share out among threads; a block is cut below that many, and its U then made several times. */
-#define JOBS_WANTED 8
+/* Jobs to share out among threads; a block is cut below that many, and its U then made several times. With fixed
+ * weights as few tiles pass by a block's U that a cut must leave this many. */
+#define JOBS_WANTED   8
+#define CUT_TILES_MIN 24
 
 /* Parts of the workspace: where each begins. */
 typedef struct layout {
@@ -47,6 +53,8 @@ typedef struct filter {
     const float *x;
     float *y;
     bool accumulate;
+    const qd_fixed_conv *fixed; /* NULL: not; else u is there already, of all blocks, and run tells what follows */
+    const qd_fixed_conv_run *run;
     layout at;
     size_t u_bytes, v_bytes, m_bytes, address_bytes, discard_bytes;
     int64_t u_plane;
@@ -68,8 +76,16 @@ static qd_panel block_at(const qd_layer_call *call, const filter *f, int64_t ind
     return qd_panel_at(block_panels(call), f->columns, index);
 }
 
+/* Whether a block's U stays in cache. Fixed weights are only read, so what is smaller, U or V, may pass by more
+ * often; the largest run decides for all. */
+static bool goes_by_blocks(const qd_fixed_conv *fixed, int64_t depth, int64_t columns)
+{
+    return fixed ? columns > qd_winograd_grid_of(&fixed->shape).tiles : depth * columns >= BLOCKS_FROM;
+}
+
 /* How the problem is cut and its workspace laid out. */
-static void prepare(const qd_layer_call *call, const qd_conv_shape *s, int64_t depth, int64_t columns, filter *f)
+static void prepare(const qd_layer_call *call, const qd_conv_shape *s, int64_t depth, int64_t columns,
+                    const qd_fixed_conv *fixed, filter *f)
 {
     const size_t threads = (size_t)call->threads;
     size_t used = 0;
@@ -77,7 +93,8 @@ static void prepare(const qd_layer_call *call, const qd_conv_shape *s, int64_t d
                   .depth = depth,
                   .columns = columns,
                   .taps = s->kh * s->kw,
-                  .by_blocks = depth * columns >= BLOCKS_FROM,
+                  .by_blocks = goes_by_blocks(fixed, depth, columns),
+                  .fixed = fixed,
                   .blocks = qd_panel_count(block_panels(call), columns)};
     for (int64_t i = 0; i < f->blocks; i++)
         f->block_width = qd_max_i64(f->block_width, block_at(call, f, i).width);
@@ -88,18 +105,19 @@ static void prepare(const qd_layer_call *call, const qd_conv_shape *s, int64_t d
     f->v = qd_winograd_planes_of(f->by_blocks ? f->shared_tiles : f->chunk_tiles, depth);
     f->m = qd_winograd_planes_of(f->chunk_tiles, f->block_width);
     /* U's planes lie as far apart as V's would: for the same reason. */
-    f->u_plane = qd_winograd_planes_of(
-                     1, depth * (f->by_blocks ? f->block_width : qd_panel_total_width(call->k->panels, columns)))
-                     .plane;
+    f->u_plane =
+        qd_winograd_planes_of(
+            1, depth * (f->by_blocks && !fixed ? f->block_width : qd_panel_total_width(call->k->panels, columns)))
+            .plane;
     f->u_bytes = qd_align_bytes((size_t)(QD_WINOGRAD_PLANES * f->u_plane) * sizeof(float));
     f->v_bytes = qd_winograd_planes_bytes(&f->v);
     f->m_bytes = qd_winograd_planes_bytes(&f->m);
     f->address_bytes = qd_winograd_address_bytes(f->chunk_tiles);
     f->discard_bytes = qd_align_bytes((size_t)f->block_width * sizeof(float));
 
-    f->at.packed = qd_take_bytes(&used, qd_conv_packed_bytes(call, f->taps * depth, columns));
+    f->at.packed = qd_take_bytes(&used, fixed ? 0 : qd_conv_packed_bytes(call, f->taps * depth, columns));
     f->at.zeros = qd_take_bytes(&used, (size_t)depth * sizeof(float));
-    f->at.u = qd_take_bytes(&used, f->u_bytes * (f->by_blocks ? threads : 1));
+    f->at.u = qd_take_bytes(&used, fixed ? 0 : f->u_bytes * (f->by_blocks ? threads : 1));
     f->at.v = qd_take_bytes(&used, f->v_bytes * (f->by_blocks ? 1 : threads));
     f->at.m = qd_take_bytes(&used, f->m_bytes * threads);
     f->at.addresses = qd_take_bytes(&used, f->address_bytes * threads);
@@ -125,10 +143,10 @@ static void *own(void *base, size_t bytes)
 }
 
 /* U[36] of a block, each plane packed as the block is. */
-static void transform_weights(const qd_layer_call *call, const filter *f, const qd_panel *block, float *u)
+static void transform_weights(const qd_layer_call *call, const filter *f, const qd_panel *block, const float *packed,
+                              float *u)
 {
     const qd_panels panels = call->k->panels;
-    const float *packed = f->packed + block->first_width * f->taps * f->depth;
 
     for (int64_t i = 0; i < qd_panel_count(panels, block->columns); i++) {
         const qd_panel panel = qd_panel_at(panels, block->columns, i);
@@ -146,6 +164,23 @@ static void transform_input(const qd_layer_call *call, const filter *f, int64_t 
     qd_winograd_transform_input(call, &f->grid, f->x, channels, first, count, scratch, v);
 }
 
+/* What follows fixed weights, on the results of tiles first …: line by line of the tiles that are neighbours. */
+static void finish_tiles(const filter *f, const qd_panel *block, int64_t first, int64_t count)
+{
+    const qd_winograd_grid *grid = &f->grid;
+
+    for (int64_t tile = first; tile < first + count;) {
+        const int64_t line = tile / grid->tiles_w, left = tile % grid->tiles_w;
+        const int64_t tiles = qd_min_i64(grid->tiles_w - left, first + count - tile);
+        const int64_t x = left * QD_WINOGRAD_TILE, width = qd_min_i64(tiles * QD_WINOGRAD_TILE, grid->w - x);
+        const int64_t top = line % grid->tiles_h * QD_WINOGRAD_TILE;
+        for (int64_t y = top; y < qd_min_i64(top + QD_WINOGRAD_TILE, grid->h); y++)
+            qd_fixed_conv_finish(f->fixed, f->run, (line / grid->tiles_h * grid->h + y) * grid->w + x, width,
+                                 block->first_column, block->columns);
+        tile += tiles;
+    }
+}
+
 /* Tiles first … of the result in a block's columns. */
 static void make_results(const qd_layer_call *call, const filter *f, const qd_panel *block, const float *u,
                          qd_winograd_planes v, int64_t first, int64_t count)
@@ -159,6 +194,9 @@ static void make_results(const qd_layer_call *call, const filter *f, const qd_pa
     void **to = (void **)(from + count);
 
     for (int plane = 0; plane < QD_WINOGRAD_PLANES; plane++) {
+        const float *w = u + plane * f->u_plane;
+        /* the next plane, or the next block's first one */
+        const float *next_w = plane + 1 < QD_WINOGRAD_PLANES ? w + f->u_plane : u + block->width * f->depth;
         for (int64_t i = 0; i < count; i++) {
             from[i] = v.data + plane * v.plane + i * v.line;
             to[i] = m.data + plane * m.plane + i * m.line;
@@ -168,23 +206,33 @@ static void make_results(const qd_layer_call *call, const filter *f, const qd_pa
                                         .taps = 1,
                                         .depth = f->depth,
                                         .x = from,
-                                        .w = u + plane * f->u_plane,
+                                        .w = w,
                                         .panel_count = qd_panel_count(call->k->panels, block->columns),
-                                        .y = to};
+                                        .y = to,
+                                        .next_w = f->fixed ? next_w : NULL};
         call->k->tile_rows(&args);
     }
     qd_winograd_transform_output(call, &f->grid, m, first, count, scratch, f->accumulate, channels, f->y);
+    if (f->fixed)
+        finish_tiles(f, block, first, count);
+}
+
+static void transform_all_weights(const qd_layer_call *call, const filter *f)
+{
+#pragma omp parallel for schedule(static) num_threads(call->threads)
+    for (int64_t i = 0; i < f->blocks; i++) {
+        const qd_panel block = block_at(call, f, i);
+        transform_weights(call, f, &block, f->packed + block.first_width * f->taps * f->depth,
+                          f->u + block.first_width * f->depth);
+    }
 }
 
 static void run_by_chunks(const qd_layer_call *call, const filter *f)
 {
     const int64_t chunks = qd_piece_count(f->grid.tiles, f->chunk_tiles);
 
-#pragma omp parallel for schedule(static) num_threads(call->threads)
-    for (int64_t i = 0; i < f->blocks; i++) {
-        const qd_panel block = block_at(call, f, i);
-        transform_weights(call, f, &block, f->u + block.first_width * f->depth);
-    }
+    if (!f->fixed)
+        transform_all_weights(call, f);
 #pragma omp parallel for schedule(static) num_threads(call->threads)
     for (int64_t i = 0; i < chunks; i++) {
         const qd_piece chunk = qd_partial_rows(f->grid.tiles, chunks, i);
@@ -200,14 +248,15 @@ static void run_by_chunks(const qd_layer_call *call, const filter *f)
 static void run_by_blocks(const qd_layer_call *call, const filter *f)
 {
     const int64_t parts = qd_piece_count(f->grid.tiles, f->shared_tiles);
-    const int64_t cuts = qd_piece_count(JOBS_WANTED, f->blocks);
+    const int64_t wanted = qd_piece_count(JOBS_WANTED, f->blocks);
 
     for (int64_t p = 0; p < parts; p++) {
         const qd_piece part = qd_partial_rows(f->grid.tiles, parts, p);
-        const int64_t pieces = qd_piece_count(part.count, CHUNK_TILES);
+        const int64_t pieces = qd_piece_count(part.count, f->fixed ? SHARED_PIECE_TILES : CHUNK_TILES);
+        const int64_t cuts = f->fixed ? qd_max_i64(1, qd_min_i64(wanted, part.count / CUT_TILES_MIN)) : wanted;
 #pragma omp parallel for schedule(static) num_threads(call->threads)
         for (int64_t i = 0; i < pieces; i++) {
-            const qd_piece piece = qd_piece_of(part.count, CHUNK_TILES, i);
+            const qd_piece piece = qd_partial_rows(part.count, pieces, i);
             transform_input(call, f, part.first + piece.first, piece.count,
                             qd_winograd_planes_from(f->v, piece.first));
         }
@@ -216,8 +265,9 @@ static void run_by_blocks(const qd_layer_call *call, const filter *f)
             const qd_panel block = block_at(call, f, job / cuts);
             const qd_piece cut = qd_partial_rows(part.count, cuts, job % cuts);
             const int64_t chunks = qd_piece_count(cut.count, f->chunk_tiles);
-            float *u = own(f->u, f->u_bytes);
-            transform_weights(call, f, &block, u);
+            float *u = f->fixed ? f->u + block.first_width * f->depth : own(f->u, f->u_bytes);
+            if (!f->fixed)
+                transform_weights(call, f, &block, f->packed + block.first_width * f->taps * f->depth, u);
             for (int64_t i = 0; i < chunks; i++) {
                 const qd_piece chunk = qd_partial_rows(cut.count, chunks, i);
                 const int64_t first = cut.first + chunk.first;
@@ -236,25 +286,30 @@ static void run(const qd_layer_call *call, const filter *f)
         run_by_chunks(call, f);
 }
 
+/* The packed weights of one block. */
+static void pack_block(const qd_layer_call *call, const filter *f, const qd_panel *block, const float *w, float *out)
+{
+    const int64_t row = f->taps * f->depth;
+    qd_conv_pack_rows(call, w + block->first_column * row, block->columns, row, out);
+}
+
 size_t qd_conv_winograd_forward_bytes(const qd_layer_call *call, const qd_conv_shape *s)
 {
     filter f;
-    prepare(call, s, s->ic, s->oc, &f);
+    prepare(call, s, s->ic, s->oc, NULL, &f);
     return f.at.bytes;
 }
 
 void qd_conv_winograd_forward(const qd_layer_call *call, const qd_conv_shape *s)
 {
     filter f;
-    prepare(call, s, s->ic, s->oc, &f);
+    prepare(call, s, s->ic, s->oc, NULL, &f);
     attach_workspace(call, &f);
     f.x = call->x[0];
     f.y = call->y;
     for (int64_t i = 0; i < f.blocks; i++) {
         const qd_panel block = block_at(call, &f, i);
-        const int64_t row = f.taps * f.depth;
-        qd_conv_pack_rows(call, (const float *)call->param[0] + block.first_column * row, block.columns, row,
-                          f.packed + block.first_width * row);
+        pack_block(call, &f, &block, call->param[0], f.packed + block.first_width * f.taps * f.depth);
     }
     run(call, &f);
 }
@@ -262,7 +317,7 @@ void qd_conv_winograd_forward(const qd_layer_call *call, const qd_conv_shape *s)
 size_t qd_conv_winograd_backward_data_bytes(const qd_layer_call *call, const qd_conv_shape *s)
 {
     filter f;
-    prepare(call, s, s->oc, s->ic, &f);
+    prepare(call, s, s->oc, s->ic, NULL, &f);
     return f.at.bytes;
 }
 
@@ -272,7 +327,7 @@ void qd_conv_winograd_backward_data(const qd_layer_call *call, const qd_conv_sha
     const qd_conv_window turned = {
         .taps_h = s->kh, .taps_w = s->kw, .kernel_y = s->kh - 1, .kernel_x = s->kw - 1, .kernel_step = -1};
     filter f;
-    prepare(call, s, s->oc, s->ic, &f);
+    prepare(call, s, s->oc, s->ic, NULL, &f);
     attach_workspace(call, &f);
     f.x = call->dy;
     f.y = call->dx[0];
@@ -283,4 +338,58 @@ void qd_conv_winograd_backward_data(const qd_layer_call *call, const qd_conv_sha
                            f.packed + block.first_width * f.taps * f.depth);
     }
     run(call, &f);
+}
+
+/* ---- fixed weights ---- */
+
+/* The filter of a fixed convolution and the call it runs in. */
+static qd_layer_call prepare_fixed(const qd_fixed_conv *conv, const qd_fixed_conv_run *run_, filter *f)
+{
+    qd_conv_shape s;
+    const qd_layer_call call = qd_fixed_conv_call(conv, run_, &s);
+    prepare(&call, &s, s.ic, s.oc, conv, f);
+    f->x = run_->x;
+    f->y = run_->y;
+    f->run = run_;
+    return call;
+}
+
+size_t qd_fixed_winograd_packed_bytes(const qd_kernels *k, const qd_fixed_conv *conv)
+{
+    const qd_fixed_conv_run largest = {.k = k, .threads = 1, .n = conv->shape.n};
+    filter f;
+    prepare_fixed(conv, &largest, &f);
+    return f.u_bytes;
+}
+
+void qd_fixed_winograd_pack(const qd_kernels *k, int threads, const qd_fixed_conv *conv, void *workspace,
+                            float *packed)
+{
+    const qd_fixed_conv_run largest = {.k = k, .threads = threads, .n = conv->shape.n};
+    filter f;
+    const qd_layer_call call = prepare_fixed(conv, &largest, &f);
+    for (int64_t i = 0; i < f.blocks; i++) {
+        const qd_panel block = block_at(&call, &f, i);
+        pack_block(&call, &f, &block, conv->weight, workspace);
+        transform_weights(&call, &f, &block, workspace, packed + block.first_width * f.depth);
+    }
+}
+
+/* Of a run, and of a block's weights on their way into U. */
+size_t qd_fixed_winograd_workspace_bytes(const qd_kernels *k, int threads, const qd_fixed_conv *conv)
+{
+    const qd_fixed_conv_run largest = {.k = k, .threads = threads, .n = conv->shape.n};
+    filter f;
+    const qd_layer_call call = prepare_fixed(conv, &largest, &f);
+    const size_t block_bytes = qd_conv_packed_bytes(&call, f.taps * f.depth, f.block_width);
+    return f.at.bytes > block_bytes ? f.at.bytes : block_bytes;
+}
+
+void qd_fixed_winograd_forward(const qd_fixed_conv *conv, const qd_fixed_conv_run *run_)
+{
+    filter f;
+    const qd_layer_call call = prepare_fixed(conv, run_, &f);
+    attach_workspace(&call, &f);
+    f.u = (float *)(uintptr_t)conv->packed; /* only read */
+    run(&call, &f);
 }

@@ -4,7 +4,8 @@
 
 #include "nn/layer_work.h"
 
-/* out = activation(x[0]·scale + shift), all rows of the call's first input, in parallel; out as large as that input. */
+/* out = activation(x[0]·scale + shift), all rows of the call's first input, in parallel; out as large as that input.
+ */
 void qd_deferred_make(const qd_layer_call *call, const qd_deferred *deferred, void *out);
 
 /* Rows of x[0] as the layer is to see them: made in `scratch` where they are deferred, else where they lie. `x` is

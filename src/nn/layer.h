@@ -72,9 +72,9 @@ typedef struct qd_layer_call {
     const qd_kernels *k;
     enum qd_dtype dtype;
     int threads;
-    bool training;    /* batch statistics, masks; running statistics are updated */
-    bool exact;       /* the way with the fewest rounding errors, however slow (conv_dense.c); as in the call that asked
-                       * for workspace */
+    bool training; /* batch statistics, masks; running statistics are updated */
+    bool exact;    /* the way with the fewest rounding errors, however slow (conv_dense.c); as in the call that asked
+                    * for workspace */
     const char *name; /* module path, for errors */
     const void *config;
     enum qd_activation fused; /* BatchNorm only: activation applied to its output by a fused plan */
