@@ -2,6 +2,7 @@
 #include "quantize/qgraph.h"
 
 #include "base/error.h"
+#include "quantize/fused.h"
 #include "quantize/qgraph_build.h"
 #include <math.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ static enum qd_status create_empty(qd_context *ctx, const qd_graph *graph, const
     qd_kernels_fill(qd_context_isa(ctx), QD_F32, &q->kernels);
     qd_int8_kernels_fill(qd_context_isa(ctx), &q->int8);
     QD_TRY_GOTO(qd_qgraph_lay_out(q, graph));
+    QD_TRY_GOTO(qd_fused_create(q, &q->fused));
     *out = q;
     return QD_OK;
 fail:
@@ -72,7 +74,7 @@ enum qd_status qd_qgraph_bytes(qd_context *ctx, const qd_graph *graph, const qd_
     QD_TRY(create_empty(ctx, graph, scheme, max_batch, &q));
     *bytes = qd_qgraph_weight_bytes(q) + activation_bytes(q, QD_QMODE_FLOAT) +
              activation_bytes(q, QD_QMODE_SIMULATED) + activation_bytes(q, QD_QMODE_INTEGER) +
-             qd_qgraph_float_workspace_bytes(q, &saved_offset) + scratch_bytes(q);
+             qd_qgraph_float_workspace_bytes(q, &saved_offset) + scratch_bytes(q) + qd_fused_bytes(q->fused);
     qd_qgraph_destroy(q);
     return QD_OK;
 }
@@ -90,6 +92,7 @@ void qd_qgraph_destroy(qd_qgraph *qgraph)
         qd_arena_destroy(&qgraph->activations[mode]);
     qd_arena_destroy(&qgraph->workspace);
     qd_arena_destroy(&qgraph->scratch);
+    qd_fused_destroy(qgraph->fused);
     free(qgraph);
 }
 
@@ -178,7 +181,16 @@ enum qd_status qd_qgraph_run_integer(qd_qgraph *qgraph, const float *images, int
 
 enum qd_status qd_qgraph_run_float(qd_qgraph *qgraph, bool quantizers, const float *images, int64_t n, float *logits)
 {
-    return run(qgraph, quantizers ? QD_QMODE_SIMULATED : QD_QMODE_FLOAT, images, n, logits);
+    int64_t pixels = qd_dims_count(&qgraph->values[qgraph->input].dims);
+    int64_t classes = qd_dims_count(&qgraph->values[qgraph->output].dims);
+
+    if (quantizers)
+        return run(qgraph, QD_QMODE_SIMULATED, images, n, logits);
+    for (int64_t first = 0; first < n; first += qgraph->max_batch) {
+        int64_t count = n - first < qgraph->max_batch ? n - first : qgraph->max_batch;
+        QD_TRY(qd_fused_run(qgraph->fused, images + first * pixels, count, logits + first * classes));
+    }
+    return QD_OK;
 }
 
 int qd_qgraph_tensor_count(const qd_qgraph *qgraph)
@@ -207,6 +219,21 @@ qd_quant_tensor qd_qgraph_tensor(const qd_qgraph *qgraph, int index)
         .sqnr_rounding_db = decibels(quantizer, quantizer->noise_rounding),
         .sqnr_accumulated_db = decibels(quantizer, quantizer->noise_accumulated),
     };
+}
+
+int64_t qd_qgraph_stored_bytes(const qd_qgraph *qgraph, bool integer)
+{
+    int64_t bytes = 0;
+
+    for (int i = 0; i < qgraph->conv_count; i++) {
+        const qd_qconv *conv = &qgraph->convs[i];
+        int64_t out = conv->config.out_channels, scales = qgraph->scheme.weight_per_channel ? out : 1;
+        if (integer)
+            bytes += out * conv->filter + (out + scales) * 4;
+        else
+            bytes += (out * conv->filter + out) * 4;
+    }
+    return bytes;
 }
 
 int qd_qgraph_weight_count(const qd_qgraph *qgraph)

@@ -85,6 +85,8 @@ typedef struct qd_qstep {
 
 enum qd_qmode { QD_QMODE_FLOAT, QD_QMODE_SIMULATED, QD_QMODE_INTEGER };
 
+typedef struct qd_fused qd_fused; /* fused.h */
+
 struct qd_qgraph {
     qd_context *ctx;
     qd_kernels kernels; /* float32 */
@@ -108,6 +110,7 @@ struct qd_qgraph {
     size_t saved_offset;
     qd_arena scratch;     /* of the integer run, one part a thread */
     size_t scratch_bytes; /* of one thread */
+    qd_fused *fused;      /* the float run */
 };
 
 /* Allocates what `mode` needs, once. Errors: QD_ERR_USAGE (not finalized; integers of more than 8 bits),

@@ -85,6 +85,10 @@ enum qd_status qd_qgraph_measure_sqnr(qd_qgraph *qgraph, const float *images, in
 int qd_qgraph_tensor_count(const qd_qgraph *qgraph);
 qd_quant_tensor qd_qgraph_tensor(const qd_qgraph *qgraph, int index);
 
+/* Bytes of what a file of the network must hold: folded weights and biases in float32, or codes, biases and scales.
+ */
+int64_t qd_qgraph_stored_bytes(const qd_qgraph *qgraph, bool integer);
+
 /* Weight tensors: name, scale of channel `channel` (0 when per tensor). */
 int qd_qgraph_weight_count(const qd_qgraph *qgraph);
 const char *qd_qgraph_weight_name(const qd_qgraph *qgraph, int index);

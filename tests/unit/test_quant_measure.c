@@ -1,5 +1,6 @@
 /* Folding, calibration and signal to noise, each against an independent calculation, and what they refuse. */
 #include "quantize/fold.h"
+#include "quantize/fused.h"
 #include "quantize/qgraph.h"
 #include "support/quant_network.h"
 #include <math.h>
@@ -361,7 +362,9 @@ Test(quant_measure, memory_is_known_before)
 
     TEST_OK(ctx, qd_qgraph_bytes(ctx, network.graph, &scheme, 3, &promised));
     TEST_OK(ctx, qd_qgraph_run_float(q, true, network.images, 3, logits));
+    TEST_OK(ctx, qd_qgraph_run_float(q, false, network.images, 3, logits));
     TEST_OK(ctx, qd_qgraph_run_integer(q, network.images, 3, logits));
+    taken += q->fused->values.size_bytes + q->fused->packed.size_bytes + q->fused->workspace.size_bytes;
     for (int mode = 0; mode < 3; mode++)
         taken += q->activations[mode].size_bytes;
     cr_assert_eq(promised, taken + q->workspace.size_bytes + q->scratch.size_bytes);
