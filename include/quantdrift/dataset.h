@@ -130,6 +130,32 @@ double qd_loader_wait_seconds(const qd_loader *loader);
 enum qd_status qd_dataset_load_eval(qd_context *ctx, const qd_dataset *dataset, const int64_t *indices, int64_t n,
                                     int32_t image_size, int threads, float *out, int64_t *labels);
 
+/* ---- images without classes ---- */
+
+/* How an image becomes the network's input. */
+enum qd_frame_transform {
+    QD_FRAME_VALIDATION, /* as qd_image_eval_transform() */
+    QD_FRAME_SQUASH,     /* the whole image to size x size, whatever its proportions; the same normalisation */
+    QD_FRAME_TRANSFORM_COUNT
+};
+
+/* "validation", "squash"; NULL beyond the last one. */
+const char *qd_frame_transform_name(enum qd_frame_transform transform);
+bool qd_frame_transform_parse(const char *name, enum qd_frame_transform *out);
+
+typedef struct qd_frames qd_frames; /* a list of files; immutable after opening */
+
+/* Lists the images of a folder and the folders below it, by folder and name. Errors: QD_ERR_INPUT (missing, without
+ * images), QD_ERR_IO, QD_ERR_MEMORY. */
+enum qd_status qd_frames_open(qd_context *ctx, const char *folder, qd_frames **out);
+void qd_frames_destroy(qd_frames *frames);
+int64_t qd_frames_count(const qd_frames *frames);
+
+/* Frames first, first + 1, … into out: float32 [n][size][size][3]; behind the last one comes the first again. Errors:
+ * QD_ERR_INPUT (an unreadable image, named), QD_ERR_IO, QD_ERR_MEMORY. */
+enum qd_status qd_frames_load(const qd_frames *frames, int64_t first, int64_t n, enum qd_frame_transform transform,
+                              int32_t image_size, int threads, float *out);
+
 /* ---- the embedded data set ---- */
 
 typedef struct qd_synth_config {

@@ -260,6 +260,26 @@ fail:
     return status;
 }
 
+enum qd_status qd_folder_images(qd_context *ctx, const char *folder, qd_folder_list *out)
+{
+    enum qd_status status = QD_OK;
+    qd_folder_list list = {0};
+    folder_walk walk = {.ctx = ctx, .list = &list};
+    if (!is_folder(folder, DT_UNKNOWN))
+        return qd_fail(ctx, QD_ERR_INPUT, "scanning '%s': there is no such folder; expected one with images", folder);
+    QD_TRY_GOTO(walk_folder(&walk, folder, NULL));
+    if (list.file_count == 0) {
+        status = qd_fail(ctx, QD_ERR_INPUT, "scanning '%s': no image found, there and in the folders below", folder);
+        goto fail;
+    }
+    qsort(list.files, (size_t)list.file_count, sizeof(*list.files), compare_files);
+    *out = list;
+    return QD_OK;
+fail:
+    qd_folder_list_free(&list);
+    return status;
+}
+
 void qd_folder_list_free(qd_folder_list *list)
 {
     for (int64_t i = 0; i < list->class_count; i++)

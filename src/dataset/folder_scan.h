@@ -25,6 +25,10 @@ typedef struct qd_folder_list {
  * symbolic link to a parent), QD_ERR_IO, QD_ERR_MEMORY. The caller frees with qd_folder_list_free().
  */
 enum qd_status qd_folder_scan(qd_context *ctx, const char *folder, qd_folder_list *out);
+
+/* Lists all images in `folder` and the folders below it, without classes. Errors: as above (missing, no folder, no
+ * image). */
+enum qd_status qd_folder_images(qd_context *ctx, const char *folder, qd_folder_list *out);
 void qd_folder_list_free(qd_folder_list *list);
 
 /* strcmp() by code point as Python orders file names: bytes that are no UTF-8 count as U+DC80 … U+DCFF. */

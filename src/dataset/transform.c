@@ -42,6 +42,12 @@ enum qd_status qd_transform_training(qd_resize_scratch *scratch, const qd_image 
     return QD_OK;
 }
 
+enum qd_status qd_transform_squash(qd_resize_scratch *scratch, const qd_image *in, int32_t size, uint8_t *out)
+{
+    const qd_crop whole = {.width = in->width, .height = in->height};
+    return qd_transform_training(scratch, in, &whole, size, out);
+}
+
 enum qd_status qd_transform_validation(qd_resize_scratch *scratch, const qd_image *in, int32_t size, uint8_t *out)
 {
     /* round(8/7·size) is never below size, so that the centre crop never has to pad; there are no ties either. */

@@ -27,4 +27,8 @@ enum qd_status qd_transform_training(qd_resize_scratch *scratch, const qd_image 
  * QD_ERR_SHAPE (so narrow an image that its resized length has no 32-bit number). */
 enum qd_status qd_transform_validation(qd_resize_scratch *scratch, const qd_image *in, int32_t size, uint8_t *out);
 
+/* The whole image to size x size, whatever its proportions: torchvision's Resize((size, size)). out: uint8
+ * [size][size][3]. Errors: QD_ERR_MEMORY. */
+enum qd_status qd_transform_squash(qd_resize_scratch *scratch, const qd_image *in, int32_t size, uint8_t *out);
+
 #endif
