@@ -1,4 +1,5 @@
 #include "base/json.h"
+#include "cli/bench_infer.h"
 #include "cli/bench_options.h"
 #include "cli/cli.h"
 #include <inttypes.h>
@@ -34,13 +35,13 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         if (options->kind)
             argp_error(state, "one of train and forward at a time: '%s' is too much", arg);
         if (strcmp(arg, "train") != 0 && strcmp(arg, "forward") != 0)
-            argp_error(state, "expected train or forward, got '%s'", arg);
+            argp_error(state, "expected train, forward or infer, got '%s'", arg);
         options->kind = arg;
         options->config.training = strcmp(arg, "train") == 0;
         return 0;
     case ARGP_KEY_END:
         if (!options->kind)
-            argp_error(state, "say what to measure: train or forward");
+            argp_error(state, "say what to measure: train, forward or infer");
         if (!options->config.model)
             argp_error(state, "--model is missing: resnet18 or efficientnet_b0");
         return 0;
@@ -78,12 +79,15 @@ int cli_command_bench(int argc, char **argv)
     const struct argp argp = {
         .options = option_list,
         .parser = parse_option,
-        .args_doc = "train|forward",
+        .args_doc = "train|forward\ninfer [FILE...]",
         .doc = "Speed on random images. train: forward pass, loss, backward pass, SGD; forward: the forward pass in "
-               "eval mode. Prints images a second of the median and the best step, and peak resident memory."
+               "eval mode. Prints images a second of the median and the best step, and peak resident memory. infer: "
+               "float and INT8 networks frame by frame, with options of its own (quantdrift bench infer --help)."
                "\vExample: quantdrift bench train --model resnet18 --batch 32 --threads 2",
         .children = children,
     };
+    if (argc > 1 && strcmp(argv[1], "infer") == 0)
+        return cli_bench_infer(argc - 1, argv + 1);
     bench_options options = {.config = cli_bench_defaults()};
     argp_parse(&argp, argc, argv, 0, NULL, &options);
 

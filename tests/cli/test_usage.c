@@ -76,7 +76,7 @@ Test(usage, unknown_things_are_refused_with_code_2)
     expect_usage_error(QUANTDRIFT("eval", "x.safetensors"), "--data is missing");
     expect_usage_error(QUANTDRIFT("observe", "x.safetensors"), "at least one image");
     expect_usage_error(QUANTDRIFT("bench", "train"), "--model is missing");
-    expect_usage_error(QUANTDRIFT("bench", "sprint"), "expected train or forward, got 'sprint'");
+    expect_usage_error(QUANTDRIFT("bench", "sprint"), "expected train, forward or infer, got 'sprint'");
     expect_usage_error(QUANTDRIFT("profile"), "name a model");
     expect_refusal(QUANTDRIFT("profile", "vgg"), 2, "unknown model 'vgg'");
     expect_refusal(QUANTDRIFT("init_study"), 2, "unknown command 'init_study'");

@@ -1,0 +1,255 @@
+#include "cli/bench_infer.h"
+
+#include "base/json.h"
+#include "cli/cli.h"
+#include "cli/network_options.h"
+#include <inttypes.h>
+#include <math.h>
+#include <quantdrift/inference.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_BATCH = 0x100, KEY_RUNS, KEY_FRAMES, KEY_TRANSFORM, KEY_JSON, KEY_POWERCAP };
+
+/* Of a network without a file: ImageWoof's. */
+#define DEFAULT_CLASSES 10
+
+#define DEFAULT_POWERCAP "/sys/class/powercap"
+
+static const char *const form_names[QD_INFERENCE_FORM_COUNT] = {"float", "INT8"};
+static const char *const form_keys[QD_INFERENCE_FORM_COUNT] = {"float", "int8"};
+
+typedef struct infer_options {
+    cli_common common;
+    qd_inference_config config;
+    const char **files; /* borrowed from argv */
+    int file_count;
+    const char *json;
+    bool transform_given;
+} infer_options;
+
+static const struct argp_option option_list[] = {
+    {"batch", KEY_BATCH, "B", 0, "Frames at a time (default 1)", 0},
+    {"runs", KEY_RUNS, "N", 0, "Counted runs (default: all frames once; 100 without --frames)", 0},
+    {"frames", KEY_FRAMES, "DIR", 0, "Images to run on, those of the folders below DIR too (default: random input)",
+     0},
+    {"transform", KEY_TRANSFORM, "NAME", 0,
+     "validation: resize the shorter side, crop the centre (default); squash: resize to a square", 0},
+    {"json", KEY_JSON, "FILE", 0, "Write the figures as JSON too", 0},
+    {"powercap", KEY_POWERCAP, "DIR", 0, "Tree of energy counters (default " DEFAULT_POWERCAP ")", 0},
+    {0},
+};
+
+static void check_end(const infer_options *options, const struct argp_state *state)
+{
+    if (options->file_count == 0 && !options->config.network.model)
+        argp_error(state, "name a checkpoint, or a model with --model: resnet18 or efficientnet_b0");
+    if (options->transform_given && !options->config.frames)
+        argp_error(state, "--transform needs --frames: random input has the network's size already");
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    infer_options *options = state->input;
+    qd_inference_config *config = &options->config;
+    switch (key) {
+    case KEY_BATCH:
+        config->batch = cli_parse_int(state, "--batch", arg, 1, 4096);
+        return 0;
+    case KEY_RUNS:
+        config->runs = cli_parse_int(state, "--runs", arg, 1, 1000000);
+        return 0;
+    case KEY_FRAMES:
+        config->frames = arg;
+        return 0;
+    case KEY_TRANSFORM:
+        if (!qd_frame_transform_parse(arg, &config->transform))
+            argp_error(state, "--transform: expected validation or squash, got '%s'", arg);
+        options->transform_given = true;
+        return 0;
+    case KEY_JSON:
+        options->json = arg;
+        return 0;
+    case KEY_POWERCAP:
+        config->powercap = arg;
+        return 0;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &config->network;
+        state->child_inputs[1] = &options->common;
+        return 0;
+    case ARGP_KEY_ARG:
+        options->files[options->file_count++] = arg;
+        return 0;
+    case ARGP_KEY_END:
+        check_end(options, state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* ---- tables ---- */
+
+static double speed_up(const qd_inference_result *r, int form)
+{
+    return r->form[QD_INFERENCE_FLOAT].median_ms / r->form[form].median_ms;
+}
+
+static double watt_hours(double joules)
+{
+    return joules / 3600;
+}
+
+static void print_heading(qd_context *ctx, const infer_options *options, const qd_inference_result *first)
+{
+    printf("%" PRId64 " px, batch %" PRId64 ", %d threads, %s, %" PRId64 " runs on ", first->image_size,
+           options->config.batch, qd_context_threads(ctx), qd_isa_name(qd_context_isa(ctx)), first->runs);
+    if (options->config.frames) {
+        printf("frames of ");
+        cli_print_padded(options->config.frames, 0);
+        printf(" (%s)\n", qd_frame_transform_name(options->config.transform));
+    } else {
+        printf("random input\n");
+    }
+}
+
+static void print_speed(const qd_inference_result *results, int count)
+{
+    printf("%-16s %-6s %9s %10s %10s %9s %9s\n", "model", "form", "MB", "ms/frame", "p90", "FPS", "speed-up");
+    for (int i = 0; i < count; i++)
+        for (int form = 0; form < QD_INFERENCE_FORM_COUNT; form++) {
+            const qd_inference_speed *s = &results[i].form[form];
+            printf("%-16s %-6s %9.2f %10.3f %10.3f %9.1f %9.2f\n", results[i].model, form_names[form],
+                   1e-6 * (double)s->stored_bytes, s->median_ms, s->p90_ms, 1e3 / s->median_ms,
+                   speed_up(&results[i], form));
+        }
+}
+
+static void print_energy(const qd_inference_result *results, int count)
+{
+    if (results[0].energy_problem[0] != '\0') {
+        printf("energy: not measured, ");
+        cli_print_padded(results[0].energy_problem, 0);
+        putchar('\n');
+        return;
+    }
+    printf("%-16s %-6s %9s %12s %14s\n", "model", "form", "time s", "Wh", "Wh/frame");
+    for (int i = 0; i < count; i++)
+        for (int form = 0; form < QD_INFERENCE_FORM_COUNT; form++) {
+            const qd_inference_speed *s = &results[i].form[form];
+            printf("%-16s %-6s %9.3f %12.6f %14.9f\n", results[i].model, form_names[form], s->seconds,
+                   watt_hours(s->joules), watt_hours(s->joules) / (double)results[i].frame_count);
+        }
+}
+
+/* ---- JSON ---- */
+
+static bool add_speed(cJSON *object, const qd_inference_result *r, int form)
+{
+    const qd_inference_speed *s = &r->form[form];
+    cJSON *speed = cJSON_AddObjectToObject(object, form_keys[form]);
+    const double wh = watt_hours(s->joules);
+    return speed && cJSON_AddItemToObject(speed, "stored_bytes", qd_json_int(s->stored_bytes)) &&
+           cJSON_AddItemToObject(speed, "median_ms", qd_json_double(s->median_ms)) &&
+           cJSON_AddItemToObject(speed, "p90_ms", qd_json_double(s->p90_ms)) &&
+           cJSON_AddItemToObject(speed, "fps", qd_json_double(1e3 / s->median_ms)) &&
+           cJSON_AddItemToObject(speed, "speed_up", qd_json_double(speed_up(r, form))) &&
+           cJSON_AddItemToObject(speed, "seconds", qd_json_double(s->seconds)) &&
+           cJSON_AddItemToObject(speed, "wh", qd_json_double(wh)) &&
+           cJSON_AddItemToObject(speed, "wh_per_frame", qd_json_double(wh / (double)r->frame_count));
+}
+
+static bool add_network(cJSON *list, const infer_options *options, const qd_inference_result *r, int index)
+{
+    cJSON *object = cJSON_CreateObject();
+    if (!object || !cJSON_AddItemToArray(list, object))
+        return false;
+    bool ok = cJSON_AddStringToObject(object, "model", r->model) &&
+              cJSON_AddItemToObject(object, "file",
+                                    options->file_count > 0 ? cJSON_CreateString(options->files[index])
+                                                            : cJSON_CreateNull()) &&
+              cJSON_AddItemToObject(object, "image_size", qd_json_int(r->image_size)) &&
+              cJSON_AddItemToObject(object, "runs", qd_json_int(r->runs)) &&
+              cJSON_AddItemToObject(object, "frames", qd_json_int(r->frame_count));
+    for (int form = 0; ok && form < QD_INFERENCE_FORM_COUNT; form++)
+        ok = add_speed(object, r, form);
+    return ok;
+}
+
+static enum qd_status write_json(qd_context *ctx, const infer_options *options, const qd_inference_result *results,
+                                 int count)
+{
+    const qd_inference_config *config = &options->config;
+    const char *problem = results[0].energy_problem;
+    cJSON *root = cJSON_CreateObject();
+    cJSON *list = root ? cJSON_AddArrayToObject(root, "networks") : NULL;
+    bool ok = list && cJSON_AddItemToObject(root, "batch", qd_json_int(config->batch)) &&
+              cJSON_AddItemToObject(root, "threads", qd_json_int(qd_context_threads(ctx))) &&
+              cJSON_AddStringToObject(root, "cpu", qd_isa_name(qd_context_isa(ctx))) &&
+              cJSON_AddItemToObject(root, "frames_folder",
+                                    config->frames ? cJSON_CreateString(config->frames) : cJSON_CreateNull()) &&
+              cJSON_AddStringToObject(root, "transform", qd_frame_transform_name(config->transform)) &&
+              cJSON_AddItemToObject(root, "energy_problem",
+                                    problem[0] != '\0' ? cJSON_CreateString(problem) : cJSON_CreateNull());
+    for (int i = 0; ok && i < count; i++)
+        ok = add_network(list, options, &results[i], i);
+    const enum qd_status status = ok ? qd_json_write(ctx, options->json, root) : QD_ERR_MEMORY;
+    cJSON_Delete(root);
+    return status;
+}
+
+/* ---- */
+
+static enum qd_status measure(qd_context *ctx, infer_options *options, qd_inference_result *results, int count)
+{
+    for (int i = 0; i < count; i++) {
+        qd_inference_config config = options->config;
+        if (options->file_count > 0)
+            config.network.checkpoint = options->files[i];
+        else if (config.network.num_classes == 0)
+            config.network.num_classes = DEFAULT_CLASSES;
+        QD_TRY(qd_inference_measure(ctx, &config, &results[i]));
+    }
+    if (options->json)
+        QD_TRY(write_json(ctx, options, results, count));
+    print_heading(ctx, options, &results[0]);
+    print_speed(results, count);
+    print_energy(results, count);
+    return QD_OK;
+}
+
+int cli_bench_infer(int argc, char **argv)
+{
+    const struct argp_child children[] = {
+        {&cli_network_argp, 0, CLI_NETWORK_HEADING, 1}, {&cli_common_argp, 0, "Common options:", 2}, {0}};
+    const struct argp argp = {
+        .options = option_list,
+        .parser = parse_option,
+        .args_doc = "[FILE...]",
+        .doc = "Speed of checkpoints, or of a model with random weights, as they are used: BatchNorm folded, in "
+               "float32 and as INT8 (quantized in memory with ranges of the first frames), each frame decoded "
+               "before. Prints the size of what a file must hold, milliseconds a frame (median and 90th percentile "
+               "of the runs), frames a second of the median, and time and energy of all runs where the processor's "
+               "powercap counters can be read."
+               "\vExample: quantdrift bench infer --model resnet18 --runs 200 --threads 2",
+        .children = children,
+    };
+    char name[] = "quantdrift bench infer";
+    argv[0] = name;
+    infer_options options = {.config = {.batch = 1, .powercap = DEFAULT_POWERCAP},
+                             .files = calloc((size_t)argc, sizeof(char *))};
+    if (!options.files)
+        return cli_error(QD_ERR_MEMORY, "out of memory");
+    argp_parse(&argp, argc, argv, 0, NULL, &options);
+
+    const int count = options.file_count > 0 ? options.file_count : 1;
+    qd_inference_result *results = calloc((size_t)count, sizeof *results);
+    qd_context *ctx = NULL;
+    enum qd_status status = results ? cli_create_context(&options.common, &ctx) : (enum qd_status)QD_ERR_MEMORY;
+    int code = status == QD_OK ? cli_report(ctx, measure(ctx, &options, results, count)) : cli_exit_code(status);
+    qd_context_destroy(ctx);
+    free(results);
+    free(options.files);
+    return code;
+}
