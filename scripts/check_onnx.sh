@@ -26,16 +26,7 @@ for checkpoint in "${checkpoints[@]}"; do
     [ -e "$checkpoint" ] || skip "there is no $checkpoint; 'make run' makes it"
 done
 
-for tool in node npm; do
-    command -v $tool > /dev/null || skip "there is no $tool"
-done
-modules=build/onnxruntime
-if [ ! -d "$modules/node_modules/onnxruntime-node" ]; then
-    mkdir -p "$modules"
-    # --ignore-scripts: its install script would fetch GPU libraries; the CPU's are in the package.
-    (cd "$modules" && npm install --ignore-scripts --no-save --no-audit --no-fund onnxruntime-node) \
-        > "$modules/npm.log" 2>&1 || skip "npm cannot install onnxruntime-node (see $modules/npm.log)"
-fi
+modules=$(scripts/get_onnxruntime.sh) || exit $?
 
 make --no-print-directory build/gcc/onnx_reference CC=gcc
 status=0
@@ -45,7 +36,7 @@ for checkpoint in "${checkpoints[@]}"; do
         mkdir -p "$work"
         echo "check_onnx: $checkpoint, $scheme, $images images"
         build/gcc/onnx_reference "$checkpoint" "$data" "$work" "$images" "$calibration" "$scheme"
-        node scripts/compare_onnx.mjs "$PWD/$modules" "$work" | tee "$work/report.json" || status=1
+        node scripts/compare_onnx.mjs "$modules" "$work" | tee "$work/report.json" || status=1
         if /usr/bin/python3 -c 'import onnx' 2> /dev/null; then
             /usr/bin/python3 scripts/check_onnx_model.py "$work"/{float,layers,qdq}.onnx || status=1
         else
