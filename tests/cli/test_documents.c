@@ -69,6 +69,10 @@ static const struct {
     {"build/gcc/quantdrift run experiments/causes.json --data data/synth --dry-run --rate 100", NULL},
     {"build/gcc/quantdrift status results", NULL},
     {"build/gcc/quantdrift verify results/demo", NULL},
+    {"build/gcc/quantdrift bench infer results/demo/checkpoints/*_last.safetensors --frames data/synth/val "
+     "--transform "
+     "squash --threads 2",
+     NULL},
     {"scripts/get_imagewoof.sh", "the download tests"},
     {"build/gcc/quantdrift run experiments/imagewoof_divergence.json --data data/imagewoof2-320", "takes hours"},
 };
