@@ -7,9 +7,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* A network laid out but without weights. */
-static enum qd_status create_empty(qd_context *ctx, const qd_graph *graph, const qd_quant_scheme *scheme,
-                                   int64_t max_batch, qd_qgraph **out)
+enum qd_status qd_qgraph_create_empty(qd_context *ctx, const qd_graph *graph, const qd_quant_scheme *scheme,
+                                      int64_t max_batch, qd_qgraph **out)
 {
     enum qd_status status = QD_OK;
     qd_qgraph *q;
@@ -41,7 +40,7 @@ enum qd_status qd_qgraph_create(qd_context *ctx, const qd_graph *graph, const qd
     enum qd_status status = QD_OK;
     qd_qgraph *q = NULL;
 
-    QD_TRY(create_empty(ctx, graph, scheme, max_batch, &q));
+    QD_TRY(qd_qgraph_create_empty(ctx, graph, scheme, max_batch, &q));
     QD_TRY_GOTO(qd_qgraph_fold(q, graph, state));
     *out = q;
     return QD_OK;
@@ -71,7 +70,7 @@ enum qd_status qd_qgraph_bytes(qd_context *ctx, const qd_graph *graph, const qd_
     qd_qgraph *q = NULL;
     size_t saved_offset;
 
-    QD_TRY(create_empty(ctx, graph, scheme, max_batch, &q));
+    QD_TRY(qd_qgraph_create_empty(ctx, graph, scheme, max_batch, &q));
     *bytes = qd_qgraph_weight_bytes(q) + activation_bytes(q, QD_QMODE_FLOAT) +
              activation_bytes(q, QD_QMODE_SIMULATED) + activation_bytes(q, QD_QMODE_INTEGER) +
              qd_qgraph_float_workspace_bytes(q, &saved_offset) + scratch_bytes(q) + qd_fused_bytes(q->fused);
@@ -96,19 +95,13 @@ void qd_qgraph_destroy(qd_qgraph *qgraph)
     free(qgraph);
 }
 
-enum qd_status qd_qgraph_prepare(qd_qgraph *q, enum qd_qmode mode)
+/* Allocates what `mode` needs. */
+static enum qd_status prepare_memory(qd_qgraph *q, enum qd_qmode mode)
 {
     static const char *const purpose[] = {"the folded network's activations", "the simulated network's activations",
                                           "the integer network's activations"};
     qd_arena *activations = &q->activations[mode];
 
-    if (mode != QD_QMODE_FLOAT && !q->finalized)
-        return qd_fail(q->ctx, QD_ERR_USAGE, "quantized run: no scales chosen yet; calibrate and finalize first");
-    if (mode == QD_QMODE_INTEGER && (q->scheme.weight_bits > 8 || q->scheme.activation_bits > 8))
-        return qd_fail(
-            q->ctx, QD_ERR_USAGE,
-            "integer run: expected at most 8 bits, got %d for weights and %d for activations; simulate instead",
-            q->scheme.weight_bits, q->scheme.activation_bits);
     if (activations->data == NULL)
         QD_TRY(qd_arena_create(q->ctx, (size_t)(q->sample_elements * q->max_batch) * element_size(mode),
                                purpose[mode], activations));
@@ -122,13 +115,39 @@ enum qd_status qd_qgraph_prepare(qd_qgraph *q, enum qd_qmode mode)
     return QD_OK;
 }
 
+enum qd_status qd_qgraph_prepare(qd_qgraph *q, enum qd_qmode mode)
+{
+    if (mode != QD_QMODE_FLOAT && !q->finalized)
+        return qd_fail(q->ctx, QD_ERR_USAGE, "quantized run: no scales chosen yet; calibrate and finalize first");
+    if (mode != QD_QMODE_INTEGER && q->restored)
+        return qd_fail(q->ctx, QD_ERR_USAGE,
+                       "float run: a network read from a quantized model file has no float form; use its checkpoint");
+    if (mode == QD_QMODE_INTEGER && (q->scheme.weight_bits > 8 || q->scheme.activation_bits > 8))
+        return qd_fail(
+            q->ctx, QD_ERR_USAGE,
+            "integer run: expected at most 8 bits, got %d for weights and %d for activations; simulate instead",
+            q->scheme.weight_bits, q->scheme.activation_bits);
+    if (mode == QD_QMODE_INTEGER && q->mixed)
+        QD_TRY(prepare_memory(q, QD_QMODE_SIMULATED));
+    return prepare_memory(q, mode);
+}
+
 void *qd_qgraph_value(const qd_qgraph *q, enum qd_qmode mode, int value)
 {
     return q->activations[mode].data + (size_t)(q->values[value].offset * q->max_batch) * element_size(mode);
 }
 
+enum qd_qmode qd_qgraph_value_mode(const qd_qgraph *q, int value)
+{
+    const int quantizer = q->values[value].quantizer;
+
+    return quantizer >= 0 && q->quantizers[quantizer].is_float ? QD_QMODE_SIMULATED : QD_QMODE_INTEGER;
+}
+
 void qd_qgraph_load(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n)
 {
+    if (mode == QD_QMODE_INTEGER)
+        mode = qd_qgraph_value_mode(q, q->input);
     if (mode == QD_QMODE_INTEGER)
         qd_qgraph_load_integer(q, images, n);
     else
@@ -139,6 +158,8 @@ enum qd_status qd_qgraph_step(qd_qgraph *q, enum qd_qmode mode, const qd_qstep *
 {
     if (mode != QD_QMODE_INTEGER)
         return qd_qgraph_step_float(q, mode, step, n);
+    if (step->in_float)
+        return qd_qgraph_step_mixed(q, step, n);
     qd_qgraph_step_integer(q, step, n, inner);
     return QD_OK;
 }
@@ -146,6 +167,8 @@ enum qd_status qd_qgraph_step(qd_qgraph *q, enum qd_qmode mode, const qd_qstep *
 void qd_qgraph_result(const qd_qgraph *q, enum qd_qmode mode, int64_t n, float *logits)
 {
     const qd_qvalue *value = &q->values[q->output];
+    if (mode == QD_QMODE_INTEGER)
+        mode = qd_qgraph_value_mode(q, q->output);
     const void *data = qd_qgraph_value(q, mode, q->output);
     int64_t count = n * qd_dims_count(&value->dims);
 
@@ -161,13 +184,15 @@ static enum qd_status run(qd_qgraph *q, enum qd_qmode mode, const float *images,
 {
     int64_t pixels = qd_dims_count(&q->values[q->input].dims), classes = qd_dims_count(&q->values[q->output].dims);
 
+    bool whole = mode == QD_QMODE_INTEGER && !q->mixed; /* with steps in float32 between them none are merged */
+
     QD_TRY(qd_qgraph_prepare(q, mode));
     for (int64_t first = 0; first < n; first += q->max_batch) {
         int64_t count = n - first < q->max_batch ? n - first : q->max_batch;
         qd_qgraph_load(q, mode, images + first * pixels, count);
-        if (mode == QD_QMODE_INTEGER)
+        if (whole)
             qd_qgraph_steps_integer(q, count);
-        for (int i = 0; mode != QD_QMODE_INTEGER && i < q->step_count; i++)
+        for (int i = 0; !whole && i < q->step_count; i++)
             QD_TRY(qd_qgraph_step(q, mode, &q->steps[i], count, false));
         qd_qgraph_result(q, mode, count, logits + first * classes);
     }
@@ -208,10 +233,11 @@ static double decibels(const qd_quantizer *quantizer, double noise)
 qd_quant_tensor qd_qgraph_tensor(const qd_qgraph *qgraph, int index)
 {
     const qd_quantizer *quantizer = &qgraph->quantizers[index];
-    int32_t unsigned_offset = qgraph->scheme.activation_signed ? 0 : 1 << (qgraph->scheme.activation_bits - 1);
+    int32_t unsigned_offset = qgraph->scheme.activation_signed ? 0 : 1 << (quantizer->bits - 1);
 
     return (qd_quant_tensor){
         .name = quantizer->name,
+        .is_float = quantizer->is_float,
         .min = quantizer->min,
         .max = quantizer->max,
         .scale = quantizer->params.scale,
@@ -234,6 +260,24 @@ int64_t qd_qgraph_stored_bytes(const qd_qgraph *qgraph, bool integer)
             bytes += (out * conv->filter + out) * 4;
     }
     return bytes;
+}
+
+enum qd_status qd_qgraph_keep_float(qd_qgraph *qgraph, int index)
+{
+    if (index < 0 || index >= qgraph->quantizer_count)
+        return qd_fail(qgraph->ctx, QD_ERR_USAGE, "keep a tensor in float32: expected one from 0 to %d, got %d",
+                       qgraph->quantizer_count - 1, index);
+    qgraph->quantizers[index].is_float = true;
+    return QD_OK;
+}
+
+enum qd_status qd_qgraph_keep_weight_float(qd_qgraph *qgraph, int index)
+{
+    if (index < 0 || index >= qgraph->conv_count)
+        return qd_fail(qgraph->ctx, QD_ERR_USAGE, "keep weights in float32: expected a layer from 0 to %d, got %d",
+                       qgraph->conv_count - 1, index);
+    qgraph->convs[index].is_float = true;
+    return QD_OK;
 }
 
 int qd_qgraph_weight_count(const qd_qgraph *qgraph)

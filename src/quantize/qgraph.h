@@ -12,9 +12,16 @@
 /* Room for a module's path, a call number ("#1") and ".sigmoid". */
 #define QD_QUANT_NAME_BYTES (QD_NAME_BYTES + 32)
 
+/* Room for the name of what found a range: "minmax". */
+#define QD_QUANT_WORD_BYTES 32
+
 /* A quantized activation tensor: its range, then its parameters. */
 typedef struct qd_quantizer {
     char name[QD_QUANT_NAME_BYTES];
+    char calibrator[QD_QUANT_WORD_BYTES]; /* "": the one that calibrates all */
+    int bits;                             /* this and the next as the scheme says, unless encodings change it */
+    bool symmetric;
+    bool is_float;   /* not quantized after all: docs/quantization.md section 9 */
     double min, max; /* calibrated; min > max: nothing seen yet */
     qd_quant_params params;
     double signal, noise_rounding, noise_accumulated; /* energies; 0 until measured */
@@ -33,7 +40,13 @@ typedef struct qd_qvalue {
 /* A convolution or, as a 1x1 convolution of one position, a linear layer. All arrays are owned by the qgraph's arena.
  */
 typedef struct qd_qconv {
-    char name[QD_NAME_BYTES + 24]; /* of the weight in the state dict: "layer1.0.conv1.weight" */
+    char name[QD_NAME_BYTES + 24];        /* of the weight in the state dict: "layer1.0.conv1.weight" */
+    char calibrator[QD_QUANT_WORD_BYTES]; /* as a quantizer's */
+    int bits;                             /* this and the next as the scheme says, unless encodings change it */
+    bool per_channel;
+    bool is_float;    /* keeps float32 weights */
+    bool in_float;    /* its step runs in float32; known when finalized */
+    bool scale_given; /* `scale` was chosen elsewhere; it is only raised where the bias needs it */
     qd_conv2d_config config;
     int node, batchnorm; /* of the graph it was made from; batchnorm -1: none */
     bool depthwise;
@@ -41,7 +54,7 @@ typedef struct qd_qconv {
     float *weight;                            /* folded; memory order of the layer: OHWI, depthwise HWO */
     float *bias;                              /* [out_channels], folded */
     float *scale;                             /* [out_channels] S_w: equal values when per tensor */
-    float *weight_simulated, *bias_simulated; /* quantized and dequantized */
+    float *weight_simulated, *bias_simulated; /* quantized and dequantized, what stays float as it is */
     int8_t *codes;                            /* in the order of `weight`; up to 8 bits */
     int32_t *bias_codes;
     float *multiplier; /* [out_channels] */
@@ -79,6 +92,8 @@ typedef struct qd_qstep {
     bool merges; /* an integer convolution whose only reader is the next step, which it may do itself */
     enum qd_activation activation; /* fused, or the table's */
     qd_maxpool2d_config pool;
+    bool in_float;                        /* a tensor or the weights are float32, and so is the step; known when
+                                           * finalized */
     float multiplier[2];                  /* requantization; a sum has two */
     uint8_t table[256], inner_table[256]; /* of stored codes (kernels/int8.h) */
 } qd_qstep;
@@ -94,6 +109,8 @@ struct qd_qgraph {
     qd_quant_scheme scheme;
     int64_t max_batch;
     bool finalized;
+    bool restored; /* from a file: `weight` and `bias` do not exist, there is the integer network alone */
+    bool mixed;    /* some steps run in float32; known when finalized */
     qd_qstep *steps;
     int step_count;
     qd_qvalue *values;
@@ -123,6 +140,12 @@ void *qd_qgraph_value(const qd_qgraph *q, enum qd_qmode mode, int value);
 /* Loads n <= max_batch images into the input value, quantized as the mode wants it. */
 void qd_qgraph_load(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n);
 
+/* Parameters of a tensor for a range, in its bits and form. */
+qd_quant_params qd_quantizer_params(const qd_quantizer *quantizer, double min, double max);
+
+/* Where the integer network keeps a value: QD_QMODE_INTEGER, or QD_QMODE_SIMULATED when its tensor is float. */
+enum qd_qmode qd_qgraph_value_mode(const qd_qgraph *q, int value);
+
 /* Runs one step of n samples. `inner`: integer SiLUs also write their sigmoid, which nothing but a measurement reads.
  * The last layer writes its logits into the output value, float32 in every mode. */
 enum qd_status qd_qgraph_step(qd_qgraph *q, enum qd_qmode mode, const qd_qstep *step, int64_t n, bool inner);
@@ -147,5 +170,8 @@ void qd_qgraph_load_integer(qd_qgraph *q, const float *images, int64_t n);
 void qd_qgraph_step_integer(qd_qgraph *q, const qd_qstep *step, int64_t n, bool inner);
 /* All steps, those that can be merged at once: values between them are not written. */
 void qd_qgraph_steps_integer(qd_qgraph *q, int64_t n);
+
+/* run_mixed.c: docs/quantization.md section 9. */
+enum qd_status qd_qgraph_step_mixed(qd_qgraph *q, const qd_qstep *step, int64_t n);
 
 #endif

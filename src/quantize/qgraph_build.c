@@ -77,7 +77,10 @@ static int add_quantizer(build *b, const char *name, const char *suffix)
 {
     qd_quantizer *quantizer = &b->q->quantizers[b->q->quantizer_count];
 
-    *quantizer = (qd_quantizer){.min = 1.0, .max = -1.0};
+    *quantizer = (qd_quantizer){.bits = b->q->scheme.activation_bits,
+                                .symmetric = b->q->scheme.activation_symmetric,
+                                .min = 1.0,
+                                .max = -1.0};
     snprintf(quantizer->name, sizeof quantizer->name, "%s%s", name, suffix);
     return b->q->quantizer_count++;
 }
@@ -143,6 +146,8 @@ static enum qd_status add_conv(build *b, int index)
     qd_qconv *conv = &b->q->convs[step->conv];
     conv->node = index;
     conv->batchnorm = batchnorm;
+    conv->bits = b->q->scheme.weight_bits;
+    conv->per_channel = b->q->scheme.weight_per_channel;
     snprintf(conv->name, sizeof conv->name, "%s", b->graph->params[node->param[0]].name);
     if (node->kind == QD_LAYER_linear) {
         const qd_linear_config *linear = node->config;
@@ -316,6 +321,17 @@ static void *take(qd_qgraph *q, int64_t count, size_t size)
     return qd_arena_take(&q->weights, (size_t)count * size);
 }
 
+/* Folded float32 weights, which scales are chosen from; weights and biases after quantization, in float32. */
+static bool has_source(const qd_qgraph *q)
+{
+    return !q->restored;
+}
+
+static bool has_simulated(const qd_qgraph *q, const qd_qconv *conv)
+{
+    return !q->restored || conv->in_float;
+}
+
 size_t qd_qgraph_weight_bytes(const qd_qgraph *q)
 {
     size_t bytes = 0;
@@ -324,25 +340,30 @@ size_t qd_qgraph_weight_bytes(const qd_qgraph *q)
         const qd_qconv *conv = &q->convs[i];
         size_t out = (size_t)conv->config.out_channels, weights = out * (size_t)conv->filter;
         size_t width = (size_t)qd_qconv_packed_width(conv, q->int8.layout);
-        bytes += 2 * qd_align_bytes(weights * sizeof(float)) + 4 * qd_align_bytes(out * sizeof(float)) +
-                 qd_align_bytes(weights) + qd_align_bytes(out * sizeof(int32_t)) +
-                 qd_align_bytes(qd_qconv_packed_bytes(conv, q->int8.layout)) +
+        size_t copies = (size_t)has_source(q) + (size_t)has_simulated(q, conv);
+        bytes += copies * (qd_align_bytes(weights * sizeof(float)) + qd_align_bytes(out * sizeof(float))) +
+                 2 * qd_align_bytes(out * sizeof(float)) + qd_align_bytes(weights) +
+                 qd_align_bytes(out * sizeof(int32_t)) + qd_align_bytes(qd_qconv_packed_bytes(conv, q->int8.layout)) +
                  qd_align_bytes(width * sizeof(int32_t)) + qd_align_bytes(width * sizeof(float)) +
                  qd_align_bytes((size_t)conv->config.in_channels);
     }
     return bytes;
 }
 
-enum qd_status qd_qgraph_fold(qd_qgraph *q, const qd_graph *graph, const qd_state *state)
+enum qd_status qd_qgraph_allocate_weights(qd_qgraph *q)
 {
     QD_TRY(qd_arena_create(q->ctx, qd_qgraph_weight_bytes(q), "the quantized network's weights", &q->weights));
     for (int i = 0; i < q->conv_count; i++) {
         qd_qconv *conv = &q->convs[i];
         int64_t out = conv->config.out_channels, weights = out * conv->filter;
-        conv->weight = take(q, weights, sizeof(float));
-        conv->weight_simulated = take(q, weights, sizeof(float));
-        conv->bias = take(q, out, sizeof(float));
-        conv->bias_simulated = take(q, out, sizeof(float));
+        if (has_source(q)) {
+            conv->weight = take(q, weights, sizeof(float));
+            conv->bias = take(q, out, sizeof(float));
+        }
+        if (has_simulated(q, conv)) {
+            conv->weight_simulated = take(q, weights, sizeof(float));
+            conv->bias_simulated = take(q, out, sizeof(float));
+        }
         conv->scale = take(q, out, sizeof(float));
         conv->multiplier = take(q, out, sizeof(float));
         conv->codes = take(q, weights, sizeof(int8_t));
@@ -351,6 +372,15 @@ enum qd_status qd_qgraph_fold(qd_qgraph *q, const qd_graph *graph, const qd_stat
         conv->packed_bias = take(q, qd_qconv_packed_width(conv, q->int8.layout), sizeof(int32_t));
         conv->packed_multiplier = take(q, qd_qconv_packed_width(conv, q->int8.layout), sizeof(float));
         conv->padding = take(q, conv->config.in_channels, 1);
+    }
+    return QD_OK;
+}
+
+enum qd_status qd_qgraph_fold(qd_qgraph *q, const qd_graph *graph, const qd_state *state)
+{
+    QD_TRY(qd_qgraph_allocate_weights(q));
+    for (int i = 0; i < q->conv_count; i++) {
+        qd_qconv *conv = &q->convs[i];
         QD_TRY(qd_fold_batchnorm(q->ctx, graph, state, conv->node, conv->batchnorm, conv->weight, conv->bias));
     }
     return QD_OK;

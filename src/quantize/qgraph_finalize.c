@@ -2,7 +2,9 @@
  */
 #include "base/error.h"
 #include "quantize/qgraph.h"
+#include "quantize/qgraph_build.h"
 #include <math.h>
+#include <string.h>
 
 /* Rows (of codes in memory order) belonging to output channel o: index of its k-th weight. */
 static int64_t weight_index(const qd_qconv *conv, int64_t o, int64_t k)
@@ -34,38 +36,67 @@ static bool has_integer_form(const qd_quant_scheme *scheme)
     return scheme->weight_bits <= 8 && scheme->activation_bits <= 8;
 }
 
-static void choose_weight_scales(const qd_quant_scheme *scheme, qd_qconv *conv, float input_scale)
+static void choose_weight_scales(qd_qconv *conv, bool integer_bias, float input_scale)
 {
     int64_t channels = conv->config.out_channels;
-    int64_t group = scheme->weight_per_channel ? 1 : channels;
+    int64_t group = conv->per_channel ? 1 : channels;
+    double largest_code = (1 << (conv->bits - 1)) - 1;
 
     for (int64_t first = 0; first < channels; first += group) {
         double weight, bias;
         peaks(conv, first, first + group, &weight, &bias);
-        float scale =
-            qd_quant_weight_scale(scheme->weight_bits, weight, has_integer_form(scheme) ? bias : 0.0, input_scale);
+        if (conv->scale_given) /* exact: a float32 times 15 bits at most */
+            weight = (double)conv->scale[first] * largest_code;
+        float scale = qd_quant_weight_scale(conv->bits, weight, integer_bias ? bias : 0.0, input_scale);
         for (int64_t o = first; o < first + group; o++)
             conv->scale[o] = scale;
     }
 }
 
-/* output_scale 0: logits, whose multiplier is S_x·S_w. */
-static void quantize_conv(const qd_quant_scheme *scheme, qd_qconv *conv, float input_scale, float output_scale)
+/* Weights and biases as the scheme stores them. Codes of more than 8 bits are kept dequantized only. */
+static void quantize_conv(qd_qgraph *q, const qd_qstep *step, float input_scale)
 {
-    choose_weight_scales(scheme, conv, input_scale);
+    qd_qconv *conv = &q->convs[step->conv];
+    bool integer_bias = qd_qgraph_has_integer_bias(q, step);
+
+    if (!conv->is_float)
+        choose_weight_scales(conv, integer_bias, input_scale);
     for (int64_t o = 0; o < conv->config.out_channels; o++) {
         float scale = conv->scale[o];
-        conv->bias_codes[o] = qd_quant_bias_code(conv->bias[o], input_scale, scale);
-        conv->bias_simulated[o] = has_integer_form(scheme)
-                                      ? (float)((double)input_scale * (double)scale * conv->bias_codes[o])
-                                      : conv->bias[o];
-        conv->multiplier[o] = qd_quant_multiplier(input_scale, scale, output_scale > 0.0f ? output_scale : 1.0f);
+        if (integer_bias)
+            conv->bias_codes[o] = qd_quant_bias_code(conv->bias[o], input_scale, scale);
+        else
+            conv->bias_simulated[o] = conv->bias[o];
         for (int64_t k = 0; k < conv->filter; k++) {
             int64_t index = weight_index(conv, o, k);
-            int32_t code = qd_quant_weight_code(scheme->weight_bits, conv->weight[index], scale);
-            conv->weight_simulated[index] = qd_dequantize_value(code, scale, 0);
-            if (has_integer_form(scheme))
+            if (conv->is_float) {
+                conv->weight_simulated[index] = conv->weight[index];
+                continue;
+            }
+            int32_t code = qd_quant_weight_code(conv->bits, conv->weight[index], scale);
+            if (has_integer_form(&q->scheme))
                 conv->codes[index] = (int8_t)code;
+            else
+                conv->weight_simulated[index] = qd_dequantize_value(code, scale, 0);
+        }
+    }
+}
+
+/* What runs need of codes and scales. output_scale 0: logits, whose multiplier is S_x·S_w. */
+static void derive_conv(qd_qgraph *q, const qd_qstep *step, float input_scale, float output_scale)
+{
+    qd_qconv *conv = &q->convs[step->conv];
+    bool integer_bias = qd_qgraph_has_integer_bias(q, step);
+    bool coded = !conv->is_float && has_integer_form(&q->scheme);
+
+    for (int64_t o = 0; o < conv->config.out_channels; o++) {
+        float scale = conv->scale[o];
+        if (integer_bias && conv->bias_simulated != NULL)
+            conv->bias_simulated[o] = (float)((double)input_scale * (double)scale * conv->bias_codes[o]);
+        conv->multiplier[o] = qd_quant_multiplier(input_scale, scale, output_scale > 0.0f ? output_scale : 1.0f);
+        for (int64_t k = 0; coded && conv->weight_simulated != NULL && k < conv->filter; k++) {
+            int64_t index = weight_index(conv, o, k);
+            conv->weight_simulated[index] = qd_dequantize_value(conv->codes[index], scale, 0);
         }
     }
 }
@@ -106,13 +137,19 @@ static void fill_silu_table(qd_qstep *step, const qd_quant_params *in, const qd_
 {
     float multiplier = qd_quant_multiplier(in->scale, inner->scale, out->scale);
 
-    fill_table(QD_ACTIVATION_SILU, in, inner, step->inner_table);
     for (int q = -128; q < 128; q++) {
         int32_t sigmoid = step->inner_table[q + QD_STORED_OFFSET] - QD_STORED_OFFSET;
         int32_t product = (q - in->range.zero) * (sigmoid - inner->range.zero);
         step->table[q + QD_STORED_OFFSET] =
             (uint8_t)(qd_requantize_value(product, multiplier, out->range) + QD_STORED_OFFSET);
     }
+}
+
+qd_quant_params qd_quantizer_params(const qd_quantizer *quantizer, double min, double max)
+{
+    const qd_quant_scheme form = {.activation_bits = quantizer->bits, .activation_symmetric = quantizer->symmetric};
+
+    return qd_quant_activation_params(&form, min, max);
 }
 
 static const qd_quant_params *params_of(const qd_qgraph *q, int value)
@@ -122,25 +159,74 @@ static const qd_quant_params *params_of(const qd_qgraph *q, int value)
     return quantizer < 0 ? NULL : &q->quantizers[quantizer].params;
 }
 
-static void finalize_step(qd_qgraph *q, qd_qstep *step)
+static bool is_float_value(const qd_qgraph *q, int value)
+{
+    return value >= 0 && q->values[value].quantizer >= 0 && q->quantizers[q->values[value].quantizer].is_float;
+}
+
+bool qd_qgraph_has_integer_bias(const qd_qgraph *q, const qd_qstep *step)
+{
+    return has_integer_form(&q->scheme) && !q->convs[step->conv].is_float && !is_float_value(q, step->input[0]);
+}
+
+void qd_qgraph_mark_float_steps(qd_qgraph *q)
+{
+    q->mixed = false;
+    for (int i = 0; i < q->step_count; i++) {
+        qd_qstep *step = &q->steps[i];
+        step->in_float = is_float_value(q, step->input[0]) || is_float_value(q, step->input[1]) ||
+                         is_float_value(q, step->inner) || is_float_value(q, step->output) ||
+                         (step->conv >= 0 && q->convs[step->conv].is_float);
+        if (step->conv >= 0)
+            q->convs[step->conv].in_float = step->in_float;
+        q->mixed = q->mixed || step->in_float;
+    }
+}
+
+uint8_t *qd_qgraph_function_table(const qd_qgraph *q, qd_qstep *step, int *quantizer)
+{
+    if (step->in_float || !has_integer_form(&q->scheme))
+        return NULL;
+    if (step->kind == QD_QSTEP_TABLE) {
+        *quantizer = q->values[step->output].quantizer;
+        return step->table;
+    }
+    if (step->kind == QD_QSTEP_SILU) {
+        *quantizer = q->values[step->inner].quantizer;
+        return step->inner_table;
+    }
+    return NULL;
+}
+
+/* Codes of weights and biases, and tables of functions: what rounding decides. */
+static void quantize_step(qd_qgraph *q, qd_qstep *step)
+{
+    const qd_quant_params *in = params_of(q, step->input[0]);
+    int quantizer = -1;
+    uint8_t *table = qd_qgraph_function_table(q, step, &quantizer);
+
+    if (step->kind == QD_QSTEP_CONV)
+        quantize_conv(q, step, in->scale);
+    if (table != NULL)
+        fill_table(step->activation, in, &q->quantizers[quantizer].params, table);
+}
+
+static void derive_step(qd_qgraph *q, qd_qstep *step)
 {
     const qd_quant_params *a = params_of(q, step->input[0]), *b = params_of(q, step->input[1]);
     const qd_quant_params *out = params_of(q, step->output);
     const qd_dims *in = &q->values[step->input[0]].dims;
-    bool integer = has_integer_form(&q->scheme);
 
     switch (step->kind) {
     case QD_QSTEP_CONV:
-        quantize_conv(&q->scheme, &q->convs[step->conv], a->scale, out == NULL ? 0.0f : out->scale);
-        if (integer)
+        derive_conv(q, step, a->scale, out == NULL ? 0.0f : out->scale);
+        if (!step->in_float && has_integer_form(&q->scheme))
             qd_qconv_pack(&q->convs[step->conv], q->int8.layout, a->range.zero);
         break;
     case QD_QSTEP_TABLE:
-        if (integer)
-            fill_table(step->activation, a, out, step->table);
         break;
     case QD_QSTEP_SILU:
-        if (integer)
+        if (!step->in_float && has_integer_form(&q->scheme))
             fill_silu_table(step, a, params_of(q, step->inner), out);
         break;
     case QD_QSTEP_ADD:
@@ -158,20 +244,35 @@ static void finalize_step(qd_qgraph *q, qd_qstep *step)
     }
 }
 
+void qd_qgraph_derive(qd_qgraph *q)
+{
+    for (int i = 0; i < q->step_count; i++)
+        derive_step(q, &q->steps[i]);
+    q->finalized = true;
+}
+
 enum qd_status qd_qgraph_finalize(qd_qgraph *qgraph)
 {
+    if (qgraph->restored)
+        return qd_fail(qgraph->ctx, QD_ERR_USAGE,
+                       "quantize: a network read from a quantized model file has no float weights to quantize again");
     for (int i = 0; i < qgraph->quantizer_count; i++) {
         qd_quantizer *quantizer = &qgraph->quantizers[i];
+        quantizer->signal = quantizer->noise_rounding = quantizer->noise_accumulated = 0.0;
+        quantizer->measured = false; /* with other parameters */
+        if (quantizer->is_float) {
+            quantizer->params = (qd_quant_params){.scale = 1.0f}; /* not used */
+            continue;
+        }
         if (quantizer->min > quantizer->max)
             return qd_fail(qgraph->ctx, QD_ERR_USAGE,
                            "quantize: tensor '%s' has no range; calibrate with at least one image first",
                            quantizer->name);
-        quantizer->params = qd_quant_activation_params(&qgraph->scheme, quantizer->min, quantizer->max);
-        quantizer->signal = quantizer->noise_rounding = quantizer->noise_accumulated = 0.0;
-        quantizer->measured = false; /* with other parameters */
+        quantizer->params = qd_quantizer_params(quantizer, quantizer->min, quantizer->max);
     }
+    qd_qgraph_mark_float_steps(qgraph);
     for (int i = 0; i < qgraph->step_count; i++)
-        finalize_step(qgraph, &qgraph->steps[i]);
-    qgraph->finalized = true;
+        quantize_step(qgraph, &qgraph->steps[i]);
+    qd_qgraph_derive(qgraph);
     return QD_OK;
 }

@@ -23,6 +23,7 @@ typedef struct qd_qgraph qd_qgraph; /* owns everything: lives without the float 
 /* One quantized activation tensor as results report it. */
 typedef struct qd_quant_tensor {
     const char *name;           /* module path of the value it quantizes; "input" */
+    bool is_float;              /* marked to stay float32: no scale */
     double min, max;            /* calibrated range, 0 included; min > max: none yet */
     double scale;               /* a float32 */
     int32_t zero_point;         /* in the scheme's signedness */
@@ -54,6 +55,11 @@ enum qd_status qd_qgraph_calibrate(qd_qgraph *qgraph, const float *images, int64
 /* Sets the range of tensor `index` instead: other calibrators, edited encodings. Errors: QD_ERR_USAGE (no such
  * tensor; ends not finite or in the wrong order). */
 enum qd_status qd_qgraph_set_range(qd_qgraph *qgraph, int index, double min, double max);
+
+/* Leaves tensor `index`, or the weights of layer `index`, in float32: docs/quantization.md section 9. Takes effect
+ * with the next qd_qgraph_finalize(). Errors: QD_ERR_USAGE (no such one). */
+enum qd_status qd_qgraph_keep_float(qd_qgraph *qgraph, int index);
+enum qd_status qd_qgraph_keep_weight_float(qd_qgraph *qgraph, int index);
 
 /* Receives the values of tensor `index`, [n] samples of NHWC memory, valid during the call. A status other than QD_OK
  * ends the pass. */
@@ -89,7 +95,7 @@ qd_quant_tensor qd_qgraph_tensor(const qd_qgraph *qgraph, int index);
  */
 int64_t qd_qgraph_stored_bytes(const qd_qgraph *qgraph, bool integer);
 
-/* Weight tensors: name, scale of channel `channel` (0 when per tensor). */
+/* Weight tensors: name, scale of channel `channel` (0 when per tensor; nothing when they stay float). */
 int qd_qgraph_weight_count(const qd_qgraph *qgraph);
 const char *qd_qgraph_weight_name(const qd_qgraph *qgraph, int index);
 double qd_qgraph_weight_scale(const qd_qgraph *qgraph, int index, int64_t channel);

@@ -109,9 +109,13 @@ size_t qd_qgraph_float_workspace_bytes(const qd_qgraph *q, size_t *saved_offset)
 /* Quantizes and dequantizes a value in place, in pieces shared by the threads. */
 static void simulate_value(qd_qgraph *q, int value, int64_t n)
 {
-    const qd_quant_params *params = &q->quantizers[q->values[value].quantizer].params;
+    const qd_quantizer *quantizer = &q->quantizers[q->values[value].quantizer];
+    const qd_quant_params *params = &quantizer->params;
     int64_t count = n * qd_dims_count(&q->values[value].dims), pieces = qd_piece_count(count, QD_PIECE_ELEMENTS);
     float *x = qd_qgraph_value(q, QD_QMODE_SIMULATED, value);
+
+    if (quantizer->is_float)
+        return;
 
 #pragma omp parallel for schedule(static) num_threads(qd_context_threads(q->ctx))
     for (int64_t p = 0; p < pieces; p++) {

@@ -6,18 +6,22 @@ typedef struct energies {
     double signal, rounding, accumulated;
 } energies;
 
-/* Energies of one piece; exactly one of `codes` and `simulated` is the quantized network's value. */
+/* Energies of one piece; exactly one of `codes` and `simulated` is the quantized network's value. params NULL: a
+ * tensor that stays float, whose own rounding costs nothing. */
 static energies piece_energies(const qd_quant_params *params, const float *x, const uint8_t *codes,
                                const float *simulated, int64_t count)
 {
     energies e = {0};
-    int32_t zero = params->range.zero;
 
     for (int64_t i = 0; i < count; i++) {
-        int32_t own = qd_quantize_value(x[i], params->scale, params->range);
-        double rounding = (double)x[i] - (double)qd_dequantize_value(own, params->scale, zero);
-        float y =
-            codes != NULL ? qd_dequantize_value(codes[i] - QD_STORED_OFFSET, params->scale, zero) : simulated[i];
+        float own = x[i];
+        if (params != NULL)
+            own = qd_dequantize_value(qd_quantize_value(x[i], params->scale, params->range), params->scale,
+                                      params->range.zero);
+        double rounding = (double)x[i] - (double)own;
+        float y = simulated != NULL
+                      ? simulated[i]
+                      : qd_dequantize_value(codes[i] - QD_STORED_OFFSET, params->scale, params->range.zero);
         double accumulated = (double)x[i] - (double)y;
         e.signal += (double)x[i] * (double)x[i];
         e.rounding += rounding * rounding;
@@ -30,6 +34,9 @@ static void measure_value(qd_qgraph *q, enum qd_qmode mode, int value, int64_t n
 {
     qd_quantizer *quantizer = &q->quantizers[q->values[value].quantizer];
     int64_t count = n * qd_dims_count(&q->values[value].dims), partials = qd_partial_count(count, 1);
+    if (mode == QD_QMODE_INTEGER)
+        mode = qd_qgraph_value_mode(q, value);
+    const qd_quant_params *params = quantizer->is_float ? NULL : &quantizer->params;
     const float *x = qd_qgraph_value(q, QD_QMODE_FLOAT, value);
     const void *y = qd_qgraph_value(q, mode, value);
     energies partial[QD_MAX_PARTIALS] = {{0}};
@@ -39,7 +46,7 @@ static void measure_value(qd_qgraph *q, enum qd_qmode mode, int value, int64_t n
         qd_piece piece = qd_partial_rows(count, partials, p);
         const uint8_t *codes = mode == QD_QMODE_INTEGER ? (const uint8_t *)y + piece.first : NULL;
         const float *simulated = mode == QD_QMODE_INTEGER ? NULL : (const float *)y + piece.first;
-        partial[p] = piece_energies(&quantizer->params, x + piece.first, codes, simulated, piece.count);
+        partial[p] = piece_energies(params, x + piece.first, codes, simulated, piece.count);
     }
     for (int64_t p = 0; p < partials; p++) {
         quantizer->signal += partial[p].signal;
