@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const head_choices[] = {[QD_HEAD_LINEAR] = "num_classes", [QD_HEAD_BINARY] = "binary", NULL};
 static const char *const keep_choices[] = {[QD_KEEP_ALL] = "all", [QD_KEEP_LAST] = "last", NULL};
 static const char *const bad_image_choices[] = {[QD_BAD_IMAGE_ERROR] = "error", [QD_BAD_IMAGE_SKIP] = "skip", NULL};
 
@@ -47,7 +46,7 @@ static const qd_config_key keys[] = {
      "leave out a last training batch that is not full"},
     {"num_classes", QD_KEY_INT_OR_NULL, AT(num_classes), 2, 65536, NULL, QD_DECIDES_TRAINING,
      "classes, checked against the folders; null: as many as there are"},
-    {"head", QD_KEY_CHOICE, AT(head), 0, 0, head_choices, QD_DECIDES_TRAINING,
+    {"head", QD_KEY_CHOICE, AT(head), 0, 0, qd_head_names, QD_DECIDES_TRAINING,
      "\"num_classes\": one Linear; \"binary\": Dropout, Linear(128), ReLU, Dropout, Linear(1) for two classes"},
     {"max_steps", QD_KEY_INT_OR_NULL, AT(max_steps), 1, MAX_COUNT, NULL, QD_DECIDES_TRAINING,
      "stop each model after this many steps, then validate and log once; null: no limit"},

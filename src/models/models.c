@@ -1,4 +1,4 @@
-/* The list of networks. */
+/* The list of networks, and names of their heads. */
 #include "models/models.h"
 
 #include <string.h>
@@ -24,4 +24,17 @@ const qd_model_info *qd_model_find(const char *name)
         if (strcmp(models[i]->name, name) == 0)
             return models[i];
     return NULL;
+}
+
+const char *const qd_head_names[] = {[QD_HEAD_LINEAR] = "num_classes", [QD_HEAD_BINARY] = "binary", NULL};
+
+bool qd_head_parse(const char *name, enum qd_head *out)
+{
+    for (int i = 0; qd_head_names[i]; i++) {
+        if (strcmp(qd_head_names[i], name) != 0)
+            continue;
+        *out = (enum qd_head)i;
+        return true;
+    }
+    return false;
 }

@@ -11,6 +11,12 @@ enum qd_head {
     QD_HEAD_BINARY  /* the post's: Dropout(0.6) Linear(128) ReLU Dropout(0.6) Linear(1) */
 };
 
+/* "num_classes", "binary", NULL: by enum qd_head, as configurations and files write them. */
+extern const char *const qd_head_names[];
+
+/* False when the name is unknown. */
+bool qd_head_parse(const char *name, enum qd_head *out);
+
 /* The networks halve their input five times; below 32 nothing is left. Above 4096 it is no classifier's input. */
 #define QD_MODEL_IMAGE_SIZE_MIN 32
 #define QD_MODEL_IMAGE_SIZE_MAX 4096
