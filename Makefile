@@ -123,7 +123,7 @@ aarch64: ## cross-build for aarch64 and run a subset of the tests under qemu-use
 	    SUITE="kernels unit"
 
 # Needs clang. Inputs that reach new code are kept in build/fuzz/; a finding is left in the current folder.
-FUZZ_TARGETS := pth pickle safetensors onnx encodings
+FUZZ_TARGETS := pth pickle safetensors onnx encodings quantized
 FUZZ_SECONDS ?= 60
 fuzz: ## fuzz every reader of foreign files; FUZZ_SECONDS=3600 FUZZ_TARGETS="pth onnx" chooses
 	@$(MAKE) --no-print-directory fuzzers CC=clang SANITIZE=address,undefined,fuzzer-no-link CFLAGS='-O1 -g'

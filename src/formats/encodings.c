@@ -17,6 +17,12 @@
 #define MIN_BITS 2
 #define MAX_BITS 16
 
+/* In place of a tensor's object. */
+#define FLOAT_WORD "float"
+
+/* Keys beside those of ranges: bits, symmetric, signed, calibrator. */
+#define FIXED_KEY_COUNT 4
+
 /* ---- memory ---- */
 
 enum qd_status qd_encodings_allocate(qd_context *ctx, int count, qd_encoding_list *list)
@@ -55,6 +61,11 @@ void qd_encodings_free(qd_encodings *encodings)
 
 enum range_key { KEY_MIN, KEY_MAX, KEY_SCALE, KEY_ZERO_POINT };
 #define RANGE_KEY_COUNT (KEY_ZERO_POINT + 1)
+
+static bool is_there(const qd_encoding *encoding, enum range_key key)
+{
+    return key == KEY_MIN || key == KEY_MAX ? encoding->has_range : encoding->has_scale;
+}
 
 static const char *key_name(enum range_key key)
 {
@@ -136,27 +147,49 @@ static bool put_list(cJSON *root, const char *key, const qd_encoding_list *list)
     bool ok = object != NULL;
     for (int i = 0; ok && i < list->count; i++) {
         const qd_encoding *encoding = &list->items[i];
+        if (encoding->is_float) {
+            ok = put(object, encoding->name, cJSON_CreateString(FLOAT_WORD));
+            continue;
+        }
         cJSON *entry = cJSON_AddObjectToObject(object, encoding->name);
         ok = put(entry, "bits", qd_json_int(encoding->bits)) &&
              put(entry, "symmetric", cJSON_CreateBool(encoding->symmetric)) &&
              put(entry, "signed", cJSON_CreateBool(encoding->is_signed)) &&
              put(entry, "calibrator", cJSON_CreateString(encoding->calibrator));
         for (int k = 0; ok && k < RANGE_KEY_COUNT; k++)
-            ok = put(entry, key_name((enum range_key)k), make_numbers(encoding, (enum range_key)k));
+            if (is_there(encoding, (enum range_key)k))
+                ok = put(entry, key_name((enum range_key)k), make_numbers(encoding, (enum range_key)k));
     }
     return ok;
 }
 
-enum qd_status qd_encodings_write(qd_context *ctx, const char *path, const qd_encodings *encodings)
+/* NULL when memory is short. */
+static cJSON *make_root(const qd_encodings *encodings)
 {
     cJSON *root = cJSON_CreateObject();
-    const bool ok =
-        put(root, VERSION_KEY, qd_json_int(VERSION)) && put(root, "model", cJSON_CreateString(encodings->model)) &&
-        put_list(root, "activations", &encodings->activations) && put_list(root, "weights", &encodings->weights);
-    enum qd_status status =
-        ok ? qd_json_write(ctx, path, root) : qd_fail(ctx, QD_ERR_MEMORY, "writing '%s': memory is short", path);
+    if (put(root, VERSION_KEY, qd_json_int(VERSION)) && put(root, "model", cJSON_CreateString(encodings->model)) &&
+        put_list(root, "activations", &encodings->activations) && put_list(root, "weights", &encodings->weights))
+        return root;
+    cJSON_Delete(root);
+    return NULL;
+}
+
+enum qd_status qd_encodings_write(qd_context *ctx, const char *path, const qd_encodings *encodings)
+{
+    cJSON *root = make_root(encodings);
+    if (!root)
+        return qd_fail(ctx, QD_ERR_MEMORY, "writing '%s': memory is short", path);
+    const enum qd_status status = qd_json_write(ctx, path, root);
     cJSON_Delete(root);
     return status;
+}
+
+char *qd_encodings_print(const qd_encodings *encodings)
+{
+    cJSON *root = make_root(encodings);
+    char *text = root ? qd_json_print_line(root) : NULL;
+    cJSON_Delete(root);
+    return text;
 }
 
 /* ---- reading ---- */
@@ -165,6 +198,7 @@ typedef struct reader {
     qd_context *ctx;
     const char *path;
     const char *tensor; /* under way */
+    bool bare;          /* no ranges and scales in the list under way */
 } reader;
 
 static enum qd_status refuse(const reader *r, const char *key, const char *expected)
@@ -220,14 +254,55 @@ static enum qd_status read_numbers(const reader *r, const cJSON *entry, enum ran
     return QD_OK;
 }
 
+/* Both or none of two keys. */
+static bool find_pair(const cJSON *entry, enum range_key first, enum range_key second, bool *there)
+{
+    *there = cJSON_GetObjectItemCaseSensitive(entry, key_name(first)) != NULL;
+    return *there == (cJSON_GetObjectItemCaseSensitive(entry, key_name(second)) != NULL);
+}
+
+/* Which numbers an entry brings: every key of it is known, and there are enough. */
+static enum qd_status find_keys(const reader *r, const cJSON *entry, qd_encoding *out)
+{
+    const bool paired = cJSON_IsObject(entry) && find_pair(entry, KEY_MIN, KEY_MAX, &out->has_range) &&
+                        find_pair(entry, KEY_SCALE, KEY_ZERO_POINT, &out->has_scale);
+    const int pairs = out->has_range + out->has_scale;
+    if (!paired || cJSON_GetArraySize(entry) != FIXED_KEY_COUNT + 2 * pairs || r->bare != (pairs == 0))
+        return refuse(r, "bits",
+                      r->bare ? "an object of bits, symmetric, signed and calibrator, or the text \"" FLOAT_WORD "\""
+                              : "an object of bits, symmetric, signed, calibrator, min and max, scale and zero_point "
+                                "(or one of these pairs), or the text \"" FLOAT_WORD "\"");
+    return QD_OK;
+}
+
+static enum qd_status read_ranges(const reader *r, const cJSON *entry, qd_encoding *out)
+{
+    const enum range_key first = out->has_range ? KEY_MIN : KEY_SCALE;
+    const cJSON *sample = cJSON_GetObjectItemCaseSensitive(entry, key_name(first));
+    out->per_channel = cJSON_IsArray(sample);
+    const int64_t count = out->per_channel ? cJSON_GetArraySize(sample) : 1;
+    if (count == 0)
+        return refuse(r, key_name(first), "a number, or one a channel");
+    QD_TRY(qd_encoding_allocate(r->ctx, count, out));
+    for (int k = 0; k < RANGE_KEY_COUNT; k++)
+        if (is_there(out, (enum range_key)k))
+            QD_TRY(read_numbers(r, entry, (enum range_key)k, out));
+    for (int64_t i = 0; i < count; i++)
+        if (out->ranges[i].min > out->ranges[i].max)
+            return refuse(r, key_name(KEY_MAX), "a number that is not below 'min'");
+    return QD_OK;
+}
+
 static enum qd_status read_encoding(reader *r, const cJSON *entry, qd_encoding *out)
 {
     r->tensor = entry->string;
     if (strlen(entry->string) >= sizeof out->name)
         return refuse(r, "name", "a shorter name");
     memcpy(out->name, entry->string, strlen(entry->string) + 1);
-    if (!cJSON_IsObject(entry) || cJSON_GetArraySize(entry) != 4 + RANGE_KEY_COUNT)
-        return refuse(r, "bits", "an object of bits, symmetric, signed, calibrator, min, max, scale and zero_point");
+    out->is_float = cJSON_IsString(entry) && strcmp(entry->valuestring, FLOAT_WORD) == 0;
+    if (out->is_float)
+        return QD_OK;
+    QD_TRY(find_keys(r, entry, out));
     const cJSON *bits = cJSON_GetObjectItemCaseSensitive(entry, "bits");
     if (!cJSON_IsNumber(bits) || !(bits->valuedouble >= MIN_BITS && bits->valuedouble <= MAX_BITS) ||
         floor(bits->valuedouble) != bits->valuedouble)
@@ -237,18 +312,7 @@ static enum qd_status read_encoding(reader *r, const cJSON *entry, qd_encoding *
     QD_TRY(read_bool(r, entry, "signed", &out->is_signed));
     QD_TRY(read_text(r, cJSON_GetObjectItemCaseSensitive(entry, "calibrator"), "calibrator", out->calibrator,
                      sizeof out->calibrator));
-    const cJSON *min = cJSON_GetObjectItemCaseSensitive(entry, key_name(KEY_MIN));
-    out->per_channel = cJSON_IsArray(min);
-    const int64_t count = out->per_channel ? cJSON_GetArraySize(min) : 1;
-    if (count == 0)
-        return refuse(r, key_name(KEY_MIN), "a number, or one a channel");
-    QD_TRY(qd_encoding_allocate(r->ctx, count, out));
-    for (int k = 0; k < RANGE_KEY_COUNT; k++)
-        QD_TRY(read_numbers(r, entry, (enum range_key)k, out));
-    for (int64_t i = 0; i < count; i++)
-        if (out->ranges[i].min > out->ranges[i].max)
-            return refuse(r, key_name(KEY_MAX), "a number that is not below 'min'");
-    return QD_OK;
+    return r->bare ? QD_OK : read_ranges(r, entry, out);
 }
 
 static enum qd_status read_list(reader *r, const cJSON *root, const char *key, qd_encoding_list *out)
@@ -262,29 +326,46 @@ static enum qd_status read_list(reader *r, const cJSON *root, const char *key, q
     return QD_OK;
 }
 
-enum qd_status qd_encodings_read(qd_context *ctx, const char *path, qd_encodings *out)
+static enum qd_status read_root(reader *r, const cJSON *root, bool bare_weights, qd_encodings *out)
 {
-    cJSON *root = NULL;
-    qd_encodings read = {0};
-    reader r = {.ctx = ctx, .path = path};
     enum qd_status status = QD_OK;
-    QD_TRY(qd_json_read(ctx, path, MAX_FILE_BYTES, true, &root));
+    qd_encodings read = {0};
     const cJSON *version = cJSON_GetObjectItemCaseSensitive(root, VERSION_KEY);
     if (!cJSON_IsNumber(version) || version->valuedouble != VERSION || cJSON_GetArraySize(root) != 4) {
-        status = qd_fail(ctx, QD_ERR_INPUT,
+        status = qd_fail(r->ctx, QD_ERR_INPUT,
                          "encodings '%s': expected an object of '" VERSION_KEY
-                         "' (%d), 'model', 'activations' and 'weights'; make one with quantdrift export",
-                         path, VERSION);
+                         "' (%d), 'model', 'activations' and 'weights'; make one with quantdrift quantize",
+                         r->path, VERSION);
         goto fail;
     }
     QD_TRY_GOTO(
-        read_text(&r, cJSON_GetObjectItemCaseSensitive(root, "model"), "model", read.model, sizeof read.model));
-    QD_TRY_GOTO(read_list(&r, root, "activations", &read.activations));
-    QD_TRY_GOTO(read_list(&r, root, "weights", &read.weights));
+        read_text(r, cJSON_GetObjectItemCaseSensitive(root, "model"), "model", read.model, sizeof read.model));
+    QD_TRY_GOTO(read_list(r, root, "activations", &read.activations));
+    r->bare = bare_weights;
+    QD_TRY_GOTO(read_list(r, root, "weights", &read.weights));
     *out = read;
     read = (qd_encodings){0};
 fail:
     qd_encodings_free(&read);
+    return status;
+}
+
+enum qd_status qd_encodings_read(qd_context *ctx, const char *path, qd_encodings *out)
+{
+    cJSON *root = NULL;
+    reader r = {.ctx = ctx, .path = path};
+    QD_TRY(qd_json_read(ctx, path, MAX_FILE_BYTES, true, &root));
+    const enum qd_status status = read_root(&r, root, false, out);
+    cJSON_Delete(root);
+    return status;
+}
+
+enum qd_status qd_encodings_parse(qd_context *ctx, const char *path, const char *text, qd_encodings *out)
+{
+    cJSON *root = NULL;
+    reader r = {.ctx = ctx, .path = path};
+    QD_TRY(qd_json_parse(ctx, path, text, false, &root));
+    const enum qd_status status = read_root(&r, root, true, out);
     cJSON_Delete(root);
     return status;
 }

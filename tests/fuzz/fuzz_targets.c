@@ -2,6 +2,7 @@
 #include "exchange/inspect_onnx.h"
 #include "formats/encodings.h"
 #include "formats/pth_impl.h"
+#include "formats/quantized_file.h"
 #include "formats/safetensors.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +91,20 @@ enum qd_status fuzz_encodings(qd_context *ctx, const uint8_t *data, size_t size)
     qd_encodings encodings = {0};
     enum qd_status status = qd_encodings_read(ctx, file.path, &encodings);
     qd_encodings_free(&encodings);
+    close(file.descriptor);
+    return status;
+}
+
+enum qd_status fuzz_quantized(qd_context *ctx, const uint8_t *data, size_t size)
+{
+    memory_file file = create_file(data, size);
+    qd_safetensors *bytes = NULL;
+    qd_quantized_header header = {0};
+    enum qd_status status = qd_safetensors_open(ctx, file.path, &bytes);
+    if (status == QD_OK)
+        status = qd_quantized_header_read(ctx, file.path, bytes, &header);
+    qd_quantized_header_free(&header);
+    qd_safetensors_close(bytes);
     close(file.descriptor);
     return status;
 }

@@ -9,7 +9,8 @@
     X(pickle)      /* its data.pkl, which the archive's checksums would keep mutations from */                       \
     X(safetensors) /* */                                                                                             \
     X(onnx)        /* a model, inspected */                                                                          \
-    X(encodings)   /* JSON of scales */
+    X(encodings)   /* JSON of scales */                                                                              \
+    X(quantized)   /* a quantized model's header, which its digest would keep mutations from */
 
 /* Reads the bytes as a file and lets go of it again. QD_OK, or what the reader said: QD_ERR_INPUT, QD_ERR_MEMORY. */
 #define FUZZ_DECLARE(name) enum qd_status fuzz_##name(qd_context *ctx, const uint8_t *data, size_t size);
