@@ -1,4 +1,5 @@
-/* What a model file holds: its tensors and, of ONNX models with quantizers, every scale and zero point. */
+/* What a model file holds: its tensors and, of quantized models and ONNX models with quantizers, every scale and zero
+ * point. */
 #ifndef QUANTDRIFT_INSPECT_H
 #define QUANTDRIFT_INSPECT_H
 
@@ -30,7 +31,7 @@ typedef struct qd_inspected_fact {
 } qd_inspected_fact;
 
 typedef struct qd_inspection {
-    const char *format; /* "PyTorch", "safetensors", "ONNX" */
+    const char *format; /* "PyTorch", "safetensors", "quantized model", "ONNX" */
     qd_inspected_fact *facts;
     int fact_count;
     qd_inspected_tensor *tensors;

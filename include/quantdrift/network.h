@@ -1,4 +1,5 @@
-/* A trained network from a checkpoint: predictions, accuracy, and what its modules' outputs look like. */
+/* A trained network from a checkpoint or a quantized model file: predictions, accuracy, what its modules' outputs
+ * look like, and its quantized form. */
 #ifndef QUANTDRIFT_NETWORK_H
 #define QUANTDRIFT_NETWORK_H
 
@@ -8,31 +9,60 @@
 typedef struct qd_network qd_network;
 
 typedef struct qd_network_config {
-    const char
-        *checkpoint;     /* a checkpoint, or weights of PyTorch (.pth, safetensors); NULL: initialised from `seed` */
-    const char *model;   /* "resnet18", "efficientnet_b0"; NULL: as the file says */
-    int64_t image_size;  /* 0: as the file says, else 224 */
-    int64_t num_classes; /* 0: as the file says or its head's shape; needed without a checkpoint */
+    const char *checkpoint; /* a checkpoint, weights of PyTorch (.pth, safetensors), or a quantized model file; NULL:
+                             * initialised from `seed` */
+    const char *model;      /* "resnet18", "efficientnet_b0"; NULL: as the file says */
+    int64_t image_size;     /* 0: as the file says, else 224 */
+    int64_t num_classes;    /* 0: as the file says or its head's shape; needed without a checkpoint */
     uint64_t seed;
     int64_t max_batch; /* 0: 64 */
 } qd_network_config;
 
 /*
  * Weights of PyTorch are a state_dict under torchvision's names, perhaps behind a prefix like "module."; heads of any
- * size, torchvision's "classifier.1" and the binary head are recognised by name and shape. Errors: QD_ERR_INPUT (not
- * a checkpoint, of another model: missing, unknown and misshapen tensors are listed, damaged), QD_ERR_USAGE (model
- * unknown or needed), QD_ERR_MEMORY.
+ * size, torchvision's "classifier.1" and the binary head are recognised by name and shape. A quantized model file
+ * runs in integers, needs no float weights, and says itself what it is. Errors: QD_ERR_INPUT (not a checkpoint, of
+ * another model: missing, unknown and misshapen tensors are listed, damaged), QD_ERR_USAGE (model unknown or needed),
+ * QD_ERR_MEMORY.
  */
 enum qd_status qd_network_load(qd_context *ctx, const qd_network_config *config, qd_network **out);
 void qd_network_destroy(qd_network *network);
 
-/* Writes the network as a checkpoint, without momentum. Errors: QD_ERR_IO, QD_ERR_MEMORY. */
+/* Writes the network as a checkpoint, without momentum, a quantized one as a quantized model file. Errors: QD_ERR_IO,
+ * QD_ERR_MEMORY, QD_ERR_USAGE (itself read from such a file). */
 enum qd_status qd_network_save(const qd_network *network, const char *path);
+
+/* True for what qd_network_quantize() made or a quantized model file held: it predicts and is evaluated in integers,
+ * and has no float weights for anything else. */
+bool qd_network_is_quantized(const qd_network *network);
 
 const char *qd_network_model_name(const qd_network *network); /* "ResNet18" */
 int64_t qd_network_image_size(const qd_network *network);
 int64_t qd_network_class_count(const qd_network *network);
 int64_t qd_network_parameter_count(const qd_network *network);
+
+/* What chooses scales. The same images and scheme in a run's epoch give the same ones. */
+typedef struct qd_quantize_options {
+    const qd_dataset *calibration; /* NULL: none, where the encodings name every tensor */
+    int64_t calibration_images;    /* 0: 1000 */
+    uint64_t calibration_seed;
+    int weight_bits, activation_bits; /* 2 to 8; 0: 8 */
+    bool per_channel;                 /* weights; else per tensor */
+    bool unsigned_activations;        /* U8; else S8, the same values under other codes */
+    bool symmetric_activations;       /* else affine */
+    const char *encodings;            /* file of edited encodings that override all this; NULL: none */
+} qd_quantize_options;
+
+/*
+ * The quantized form of a float network, on its own afterwards. Errors: QD_ERR_USAGE (calibration images needed;
+ * bits), QD_ERR_INPUT (an image; encodings; a tensor that was 0 for all images, named), QD_ERR_NUMERIC (a value that
+ * is not finite), QD_ERR_IO, QD_ERR_MEMORY.
+ */
+enum qd_status qd_network_quantize(const qd_network *network, const qd_quantize_options *options, qd_network **out);
+
+/* Bits, range, scale and zero point of every tensor of a network that qd_network_quantize() made, as JSON to look at,
+ * edit and give back. Errors: QD_ERR_USAGE (no such network), QD_ERR_IO, QD_ERR_MEMORY. */
+enum qd_status qd_network_write_encodings(const qd_network *network, const char *path);
 
 enum qd_export_format {
     QD_EXPORT_SAFETENSORS, /* the state_dict, without momentum */
@@ -51,12 +81,7 @@ typedef struct qd_export_options {
     enum qd_export_format format;
     bool torchvision_head; /* safetensors, pth: EfficientNet's Linear as "classifier.1", as torchvision builds it */
     bool keep_batchnorm;   /* onnx: a node for every BatchNorm */
-    /* onnx-qdq, encodings: what chooses the scales. The same images in a run's epoch give the same scales. */
-    const qd_dataset *calibration;
-    int64_t calibration_images; /* 0: 1000 */
-    uint64_t calibration_seed;
-    bool per_channel;          /* weights; else per tensor */
-    bool unsigned_activations; /* U8; else S8, the same values under other codes */
+    qd_quantize_options quantization; /* onnx-qdq, encodings */
 } qd_export_options;
 
 /* Writes the network for another program, atomically. Errors: QD_ERR_USAGE (calibration images needed), QD_ERR_INPUT
@@ -72,9 +97,11 @@ typedef struct qd_evaluation {
     double accuracy_percent;
 } qd_evaluation;
 
-/* Loss and accuracy over a whole split with the validation transform. Errors: QD_ERR_INPUT when the classes do not
- * fit. */
-enum qd_status qd_network_evaluate(qd_network *network, const qd_dataset *dataset, qd_evaluation *out);
+/* Loss and accuracy over a whole split with the validation transform. predicted (may be NULL): [images of the split],
+ * the class that each is taken for: the first largest logit, of a binary head class 1 above 0. Errors: QD_ERR_INPUT
+ * when the classes do not fit, QD_ERR_NUMERIC (a loss that is not finite). */
+enum qd_status qd_network_evaluate(qd_network *network, const qd_dataset *dataset, int64_t *predicted,
+                                   qd_evaluation *out);
 
 /* One called module's output over the given images. */
 typedef struct qd_module_report {

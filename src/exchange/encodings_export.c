@@ -1,20 +1,29 @@
 #include "exchange/encodings_export.h"
 #include "base/error.h"
-#include "formats/encodings.h"
 #include "quantize/qgraph.h"
 #include <math.h>
 #include <stdio.h>
 
+static void fill_calibrator(const char *own, const char *calibrator, qd_encoding *out)
+{
+    snprintf(out->calibrator, sizeof out->calibrator, "%s", own[0] != '\0' ? own : calibrator);
+}
+
 static enum qd_status fill_activation(qd_context *ctx, const qd_qgraph *q, int index, const char *calibrator,
                                       qd_encoding *out)
 {
+    const qd_quantizer *quantizer = &q->quantizers[index];
     const qd_quant_tensor tensor = qd_qgraph_tensor(q, index);
-    QD_TRY(qd_encoding_allocate(ctx, 1, out));
     snprintf(out->name, sizeof out->name, "%s", tensor.name);
-    snprintf(out->calibrator, sizeof out->calibrator, "%s", calibrator);
-    out->bits = q->scheme.activation_bits;
-    out->symmetric = q->scheme.activation_symmetric;
+    out->is_float = tensor.is_float;
+    if (out->is_float)
+        return QD_OK;
+    QD_TRY(qd_encoding_allocate(ctx, 1, out));
+    fill_calibrator(quantizer->calibrator, calibrator, out);
+    out->bits = quantizer->bits;
+    out->symmetric = quantizer->symmetric;
     out->is_signed = q->scheme.activation_signed;
+    out->has_range = out->has_scale = true;
     out->ranges[0] = (qd_encoding_range){tensor.min, tensor.max, tensor.scale, tensor.zero_point};
     return QD_OK;
 }
@@ -32,16 +41,22 @@ static void widen(const qd_qconv *conv, int64_t channel, qd_encoding_range *rang
     }
 }
 
-static enum qd_status fill_weight(qd_context *ctx, const qd_qgraph *q, const qd_qconv *conv, const char *calibrator,
+static enum qd_status fill_weight(qd_context *ctx, const qd_qconv *conv, const char *calibrator, bool ranges,
                                   qd_encoding *out)
 {
     const int64_t channels = conv->config.out_channels;
-    out->per_channel = q->scheme.weight_per_channel;
-    QD_TRY(qd_encoding_allocate(ctx, out->per_channel ? channels : 1, out));
     snprintf(out->name, sizeof out->name, "%s", conv->name);
-    snprintf(out->calibrator, sizeof out->calibrator, "%s", calibrator);
-    out->bits = q->scheme.weight_bits;
+    out->is_float = conv->is_float;
+    if (out->is_float)
+        return QD_OK;
+    fill_calibrator(conv->calibrator, calibrator, out);
+    out->bits = conv->bits;
     out->symmetric = out->is_signed = true;
+    out->per_channel = conv->per_channel;
+    if (!ranges)
+        return QD_OK;
+    out->has_range = out->has_scale = true;
+    QD_TRY(qd_encoding_allocate(ctx, out->per_channel ? channels : 1, out));
     for (int64_t c = 0; c < channels; c++) {
         qd_encoding_range *range = &out->ranges[out->per_channel ? c : 0];
         if (out->per_channel || c == 0)
@@ -51,22 +66,36 @@ static enum qd_status fill_weight(qd_context *ctx, const qd_qgraph *q, const qd_
     return QD_OK;
 }
 
-enum qd_status qd_qgraph_write_encodings(qd_context *ctx, const char *path, const char *model, const char *calibrator,
-                                         const qd_qgraph *qgraph)
+enum qd_status qd_qgraph_describe(qd_context *ctx, const char *model, const char *calibrator, const qd_qgraph *qgraph,
+                                  bool weight_ranges, qd_encodings *out)
 {
     enum qd_status status = QD_OK;
     qd_encodings encodings = {0};
     if (!qgraph->finalized)
         return qd_fail(ctx, QD_ERR_USAGE, "exporting '%s': no scales chosen yet; calibrate first", model);
+    if (qgraph->restored)
+        return qd_fail(ctx, QD_ERR_USAGE,
+                       "exporting '%s': a quantized model file has no float weights; quantize its checkpoint", model);
     snprintf(encodings.model, sizeof encodings.model, "%s", model);
     QD_TRY_GOTO(qd_encodings_allocate(ctx, qgraph->quantizer_count, &encodings.activations));
     QD_TRY_GOTO(qd_encodings_allocate(ctx, qgraph->conv_count, &encodings.weights));
     for (int i = 0; i < qgraph->quantizer_count; i++)
         QD_TRY_GOTO(fill_activation(ctx, qgraph, i, calibrator, &encodings.activations.items[i]));
     for (int i = 0; i < qgraph->conv_count; i++)
-        QD_TRY_GOTO(fill_weight(ctx, qgraph, &qgraph->convs[i], calibrator, &encodings.weights.items[i]));
-    QD_TRY_GOTO(qd_encodings_write(ctx, path, &encodings));
+        QD_TRY_GOTO(fill_weight(ctx, &qgraph->convs[i], calibrator, weight_ranges, &encodings.weights.items[i]));
+    *out = encodings;
+    return QD_OK;
 fail:
+    qd_encodings_free(&encodings);
+    return status;
+}
+
+enum qd_status qd_qgraph_write_encodings(qd_context *ctx, const char *path, const char *model, const char *calibrator,
+                                         const qd_qgraph *qgraph)
+{
+    qd_encodings encodings;
+    QD_TRY(qd_qgraph_describe(ctx, model, calibrator, qgraph, true, &encodings));
+    const enum qd_status status = qd_encodings_write(ctx, path, &encodings);
     qd_encodings_free(&encodings);
     return status;
 }

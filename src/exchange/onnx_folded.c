@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "exchange/onnx_export.h"
 #include "exchange/onnx_nodes.h"
+#include "exchange/quantized_model.h"
 #include "quantize/qgraph.h"
 #include <stdlib.h>
 
@@ -73,14 +74,6 @@ static const char *name_of(const exporter *e, int value)
 
 /* ---- weights ---- */
 
-/* PyTorch's shape over weights in the memory order of their layer. */
-static qd_tensor weight_view(const exporter *e, const qd_qconv *conv, enum qd_dtype dtype, void *data)
-{
-    qd_param param = e->graph->params[e->graph->nodes[conv->node].param[0]];
-    param.offset = 0; /* of an array of its own */
-    return qd_param_view(&param, dtype, data);
-}
-
 /* Initializers "<name>_quantized", "_scale" and "_zero_point", dequantized: one scale, or one a channel along axis 0.
  */
 static const char *add_dequantized(const exporter *e, const char *name, const qd_tensor *codes, const float *scales,
@@ -103,10 +96,10 @@ static const char *add_dequantized(const exporter *e, const char *name, const qd
 static const char *add_weight(const exporter *e, const qd_qconv *conv)
 {
     if (!e->quantized) {
-        const qd_tensor view = weight_view(e, conv, QD_F32, conv->weight);
+        const qd_tensor view = qd_qconv_weight_view(e->graph, conv, QD_F32, conv->weight);
         return qd_onnx_initializer(e->b, conv->name, &view, false);
     }
-    const qd_tensor codes = weight_view(e, conv, QD_S8, conv->codes);
+    const qd_tensor codes = qd_qconv_weight_view(e->graph, conv, QD_S8, conv->codes);
     return add_dequantized(e, conv->name, &codes, conv->scale,
                            e->q->scheme.weight_per_channel ? conv->config.out_channels : 1);
 }

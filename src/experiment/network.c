@@ -1,4 +1,4 @@
-/* What a trained network tells: predictions, accuracy, activation statistics. */
+/* What a trained network tells: predictions, activation statistics. */
 #include "base/arena.h"
 #include "base/cpu.h"
 #include "base/error.h"
@@ -6,7 +6,6 @@
 #include "experiment/network_impl.h"
 #include "experiment/run.h"
 #include "observe/observe.h"
-#include "train/trainer.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +36,8 @@ int64_t qd_network_parameter_count(const qd_network *network)
 
 enum qd_status qd_network_predict(qd_network *network, const float *images, int64_t n, float *logits)
 {
+    if (network->qgraph)
+        return qd_qgraph_run_integer(network->qgraph, images, n, logits);
     int64_t pixels = qd_dims_count(&network->graph->input_dims);
     int64_t values = qd_dims_count(&network->graph->values[network->graph->output].dims);
     for (int64_t first = 0; first < n; first += network->max_batch) {
@@ -48,35 +49,18 @@ enum qd_status qd_network_predict(qd_network *network, const float *images, int6
     return QD_OK;
 }
 
-/* Batches decoded ahead of the network. */
-#define PREFETCH_BATCHES 2
-
-enum qd_status qd_network_evaluate(qd_network *network, const qd_dataset *dataset, qd_evaluation *out)
+bool qd_network_is_quantized(const qd_network *network)
 {
-    qd_context *ctx = network->ctx;
-    if (qd_dataset_class_count(dataset) != network->config.num_classes)
-        return qd_fail(ctx, QD_ERR_INPUT, "evaluating %s: the network tells %lld classes apart, '%s' has %lld",
-                       network->model->display_name, (long long)network->config.num_classes,
-                       qd_dataset_folder(dataset), (long long)qd_dataset_class_count(dataset));
-    const qd_loader_config loader_config = {.dataset = dataset,
-                                            .batch_size = network->max_batch,
-                                            .image_size = (int32_t)network->config.image_size,
-                                            .loader_threads = qd_context_threads(ctx),
-                                            .prefetch_batches = PREFETCH_BATCHES};
-    const qd_evaluate_options options = {.head = network->config.head};
-    qd_loader *loader = NULL;
-    QD_TRY(qd_loader_create(ctx, &loader_config, &loader));
-    qd_totals totals;
-    qd_rng rng;
-    qd_rng_seed(&rng, 0); /* drawn from, as an iterator does, and without effect */
-    enum qd_status status = qd_evaluate(ctx, network->graph, network->plan, loader, &rng, &options, &totals);
-    qd_loader_destroy(loader);
-    if (status == QD_OK)
-        *out = (qd_evaluation){.count = totals.count,
-                               .correct = totals.correct,
-                               .loss = qd_totals_loss(&totals),
-                               .accuracy_percent = qd_totals_accuracy_percent(&totals)};
-    return status;
+    return network->qgraph != NULL;
+}
+
+enum qd_status qd_network_require_float(const qd_network *network, const char *purpose)
+{
+    if (!network->qgraph)
+        return QD_OK;
+    return qd_fail(network->ctx, QD_ERR_INPUT,
+                   "%s %s: this is a quantized model, which has no float weights; give the checkpoint it was made of",
+                   purpose, network->model->display_name);
 }
 
 /* All images are observed as one batch: a whole folder of them can need more memory than there is. */
@@ -99,6 +83,7 @@ enum qd_status qd_network_observe(qd_network *network, const float *images, int6
     qd_plan *plan = NULL;
     qd_observation observation = {0};
     enum qd_status status = QD_OK;
+    QD_TRY_GOTO(qd_network_require_float(network, "observing"));
     QD_TRY_GOTO(check_observing_memory(network, n));
     QD_TRY_GOTO(qd_plan_create(ctx, network->graph, network->state, &QD_PLAN_OBSERVING(n), &plan));
     QD_TRY_GOTO(qd_observe(ctx, network->graph, plan, images, n, NULL, &observation));

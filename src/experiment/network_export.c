@@ -3,7 +3,6 @@
 #include "exchange/encodings_export.h"
 #include "exchange/onnx_export.h"
 #include "exchange/state_export.h"
-#include "experiment/calibrated.h"
 #include "experiment/network_impl.h"
 #include <string.h>
 
@@ -12,10 +11,6 @@ static const char *const format_names[QD_EXPORT_FORMAT_COUNT] = {[QD_EXPORT_SAFE
                                                                  [QD_EXPORT_ONNX] = "onnx",
                                                                  [QD_EXPORT_ONNX_QDQ] = "onnx-qdq",
                                                                  [QD_EXPORT_ENCODINGS] = "encodings"};
-
-/* As many images as a run calibrates with, and as many at a time. */
-#define DEFAULT_CALIBRATION_IMAGES 1000
-#define CALIBRATION_BATCH          16
 
 const char *qd_export_format_name(enum qd_export_format format)
 {
@@ -33,28 +28,14 @@ bool qd_export_format_parse(const char *name, enum qd_export_format *out)
     return false;
 }
 
-static enum qd_status export_quantized(qd_network *network, const qd_export_options *options, const char *path)
+static enum qd_status export_quantized(const qd_network *network, const qd_export_options *options, const char *path)
 {
     qd_context *ctx = network->ctx;
-    qd_calibration calibration = {
-        .images = options->calibration,
-        .count = options->calibration_images ? options->calibration_images : DEFAULT_CALIBRATION_IMAGES,
-        .seed = options->calibration_seed,
-        .batch = CALIBRATION_BATCH,
-        .loader_threads = qd_context_threads(ctx),
-        .scheme = qd_quant_scheme_defaults(),
-    };
     qd_qgraph *qgraph = NULL;
-    if (!options->calibration)
-        return qd_fail(ctx, QD_ERR_USAGE,
-                       "exporting %s as %s: its scales need calibration images; name a data folder",
-                       network->model->display_name, format_names[options->format]);
-    calibration.scheme.weight_per_channel = options->per_channel;
-    calibration.scheme.activation_signed = !options->unsigned_activations;
-    QD_TRY(qd_calibrate(ctx, network->graph, network->state, &calibration, &qgraph));
+    QD_TRY(qd_network_calibrate(network, &options->quantization, &qgraph));
     enum qd_status status = options->format == QD_EXPORT_ONNX_QDQ
                                 ? qd_onnx_write_folded(ctx, path, network->graph, qgraph, true)
-                                : qd_qgraph_write_encodings(ctx, path, network->model->name, "minmax", qgraph);
+                                : qd_qgraph_write_encodings(ctx, path, network->model->name, QD_CALIBRATOR, qgraph);
     qd_qgraph_destroy(qgraph);
     return status;
 }
@@ -75,6 +56,7 @@ enum qd_status qd_network_export(qd_network *network, const qd_export_options *o
 {
     const qd_state_export weights = {.pth = options->format == QD_EXPORT_PTH,
                                      .torchvision_head = options->torchvision_head};
+    QD_TRY(qd_network_require_float(network, "exporting"));
     switch (options->format) {
     case QD_EXPORT_SAFETENSORS:
     case QD_EXPORT_PTH:

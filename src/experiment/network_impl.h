@@ -3,8 +3,12 @@
 #define QD_EXPERIMENT_NETWORK_IMPL_H
 
 #include "graph/plan.h"
+#include "quantize/quantize.h"
 #include "train/checkpoint.h"
 #include <quantdrift/network.h>
+
+/* What finds ranges, as encodings call it. */
+#define QD_CALIBRATOR "minmax"
 
 struct qd_network {
     qd_context *ctx;
@@ -12,9 +16,16 @@ struct qd_network {
     qd_model_config config;
     qd_checkpoint_info info; /* of the file; zeroed for weights from elsewhere */
     qd_graph *graph;
-    qd_state *state;
+    qd_state *state; /* this and the next: NULL of a quantized network */
     qd_plan *plan;
+    qd_qgraph *qgraph; /* NULL of a float network */
     int64_t max_batch;
 };
+
+/* Refuses a quantized network; `purpose` begins the sentence: "exporting". Errors: QD_ERR_INPUT. */
+enum qd_status qd_network_require_float(const qd_network *network, const char *purpose);
+
+/* What qd_quantize_options mean for one network. Errors: QD_ERR_USAGE. */
+enum qd_status qd_network_calibrate(const qd_network *network, const qd_quantize_options *options, qd_qgraph **out);
 
 #endif

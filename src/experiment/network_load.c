@@ -1,5 +1,6 @@
 /* A network from a checkpoint, from the weights of another program, or freshly initialised; and into a checkpoint. */
 #include "base/error.h"
+#include "exchange/quantized_model.h"
 #include "exchange/weights.h"
 #include "experiment/network_impl.h"
 #include <stdio.h>
@@ -8,6 +9,9 @@
 
 #define DEFAULT_IMAGE_SIZE 224
 #define DEFAULT_MAX_BATCH  64
+
+/* Beyond any data set; keeps a hostile file from asking for a head of terabytes. */
+#define MAX_CLASSES 100000
 
 /* "'resnet18', 'efficientnet_b0'" */
 static void list_models(char *text, size_t size)
@@ -73,6 +77,46 @@ fail:
     return status;
 }
 
+static enum qd_status refuse_config(const qd_network *network, const char *path, const char *expected)
+{
+    return qd_fail(
+        network->ctx, QD_ERR_INPUT,
+        "quantized model '%s': its scales belong to %s at %lld px with %lld classes; it cannot be loaded with "
+        "another %s",
+        path, network->model->display_name, (long long)network->config.image_size,
+        (long long)network->config.num_classes, expected);
+}
+
+/* A quantized model file says what it is; it cannot be made to be anything else. */
+static enum qd_status load_quantized(qd_network *network, const qd_network_config *config)
+{
+    enum qd_status status = QD_OK;
+    qd_quantized_file file = {0};
+    const char *path = config->checkpoint;
+    QD_TRY(qd_quantized_file_open(network->ctx, path, &file));
+    network->model = qd_model_find(file.header.model);
+    network->config.num_classes = file.header.num_classes;
+    network->config.image_size = file.header.image_size;
+    if (!network->model || !qd_head_parse(file.header.head, &network->config.head) ||
+        network->config.image_size < QD_MODEL_IMAGE_SIZE_MIN ||
+        network->config.image_size > QD_MODEL_IMAGE_SIZE_MAX || network->config.num_classes > MAX_CLASSES) {
+        status = qd_fail(network->ctx, QD_ERR_INPUT, "quantized model '%s': unknown network '%s' with head '%s'",
+                         path, file.header.model, file.header.head);
+        goto fail;
+    }
+    if (config->model && strcmp(config->model, file.header.model) != 0)
+        QD_TRY_GOTO(refuse_config(network, path, "model"));
+    if (config->image_size && config->image_size != network->config.image_size)
+        QD_TRY_GOTO(refuse_config(network, path, "image size"));
+    if (config->num_classes && config->num_classes != network->config.num_classes)
+        QD_TRY_GOTO(refuse_config(network, path, "number of classes"));
+    QD_TRY_GOTO(qd_model_build(network->ctx, network->model, &network->config, &network->graph));
+    QD_TRY_GOTO(qd_quantized_restore(network->ctx, &file, network->graph, network->max_batch, &network->qgraph));
+fail:
+    qd_quantized_file_close(&file);
+    return status;
+}
+
 static enum qd_status initialise(qd_network *network, const qd_network_config *config)
 {
     qd_rng rng;
@@ -98,6 +142,11 @@ enum qd_status qd_network_load(qd_context *ctx, const qd_network_config *config,
     network->max_batch = config->max_batch > 0 ? config->max_batch : DEFAULT_MAX_BATCH;
     if (config->checkpoint && !qd_weights_is_pth(config->checkpoint))
         QD_TRY_GOTO(qd_checkpoint_read_info(ctx, config->checkpoint, &network->info));
+    if (network->info.quantized) {
+        QD_TRY_GOTO(load_quantized(network, config));
+        *out = network;
+        return QD_OK;
+    }
     QD_TRY_GOTO(choose_model(ctx, config, &network->info, &network->model));
     if (network->info.model[0])
         QD_TRY_GOTO(load_checkpoint(network, config));
@@ -119,6 +168,7 @@ void qd_network_destroy(qd_network *network)
     if (!network)
         return;
     qd_plan_destroy(network->plan);
+    qd_qgraph_destroy(network->qgraph);
     qd_state_destroy(network->state);
     qd_graph_destroy(network->graph);
     qd_checkpoint_info_free(&network->info);
@@ -127,6 +177,9 @@ void qd_network_destroy(qd_network *network)
 
 enum qd_status qd_network_save(const qd_network *network, const char *path)
 {
+    if (network->qgraph)
+        return qd_quantized_write(network->ctx, path, network->graph, &network->config, QD_CALIBRATOR,
+                                  network->qgraph);
     qd_checkpoint_info info = network->info;
     if (!info.model[0])
         qd_rng_seed(&info.rng, 0); /* a network that was not trained here has consumed no numbers */

@@ -55,9 +55,11 @@ static enum qd_status export_format(qd_run *run, const qd_model_info *model, qd_
 {
     const qd_config *config = run->config;
     const qd_export_options options = {.format = format,
-                                       .calibration = run->training,
-                                       .calibration_images = config->quantization.calibration_images,
-                                       .calibration_seed = (uint64_t)config->quantization.calibration_seed};
+                                       .quantization = {
+                                           .calibration = run->training,
+                                           .calibration_images = config->quantization.calibration_images,
+                                           .calibration_seed = (uint64_t)config->quantization.calibration_seed,
+                                       }};
     char *path = qd_export_path(config, model, format);
     if (!path)
         return qd_fail(run->ctx, QD_ERR_MEMORY, "exporting %s: out of memory", model->display_name);

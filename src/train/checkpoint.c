@@ -2,7 +2,7 @@
 #include "train/checkpoint.h"
 #include "base/arena.h"
 #include "base/error.h"
-#include "formats/safetensors.h"
+#include "formats/quantized_file.h"
 #include "graph/state_tensors.h"
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +11,6 @@
 
 /* Raised when a reader of an older file would misunderstand it. */
 #define CHECKPOINT_VERSION "1"
-static const char *const head_names[] = {[QD_HEAD_LINEAR] = "num_classes", [QD_HEAD_BINARY] = "binary"};
 
 /* Texts of an epoch under way; the caller lists as many entries as are returned. */
 typedef struct begun_text {
@@ -50,7 +49,7 @@ enum qd_status qd_checkpoint_write(qd_context *ctx, const char *path, const qd_s
         {"format", "pt"}, /* what Hugging Face's loaders ask for: tensors laid out as PyTorch's */
         {"quantdrift_checkpoint", CHECKPOINT_VERSION},
         {"model", info->model},
-        {"head", head_names[info->config.head]},
+        {"head", qd_head_names[info->config.head]},
         {"num_classes", num_classes},
         {"image_size", image_size},
         {"epoch", epoch},
@@ -100,12 +99,8 @@ static enum qd_status read_head(qd_context *ctx, const char *path, const qd_safe
 {
     char text[32];
     QD_TRY(read_text(ctx, path, file, "head", text, sizeof text));
-    for (size_t i = 0; i < sizeof head_names / sizeof head_names[0]; i++) {
-        if (strcmp(text, head_names[i]) == 0) {
-            *head = (enum qd_head)i;
-            return QD_OK;
-        }
-    }
+    if (qd_head_parse(text, head))
+        return QD_OK;
     return qd_fail(ctx, QD_ERR_INPUT, "checkpoint '%s': unknown head '%s'", path, text);
 }
 
@@ -142,7 +137,8 @@ static enum qd_status read_metadata(qd_context *ctx, const char *path, const qd_
                                     qd_checkpoint_info *info)
 {
     const char *version = qd_safetensors_metadata(file, "quantdrift_checkpoint");
-    if (!version)
+    info->quantized = qd_quantized_file_recognise(file);
+    if (!version || info->quantized)
         return QD_OK; /* plain weights */
     if (strcmp(version, CHECKPOINT_VERSION) != 0)
         return qd_fail(ctx, QD_ERR_INPUT,

@@ -6,6 +6,7 @@
 #include "train/epoch_state.h"
 
 typedef struct qd_checkpoint_info {
+    bool quantized; /* no checkpoint but a quantized model file: nothing else is filled */
     char model[32];
     qd_model_config config;
     int64_t epoch;        /* epochs completed: 0 is the network as initialised */

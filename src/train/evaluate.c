@@ -25,6 +25,19 @@ void qd_head_loss(enum qd_head head, const qd_tensor *logits, const int64_t *lab
                               correct, dlogits);
 }
 
+void qd_head_classes(enum qd_head head, const qd_tensor *logits, int64_t *classes)
+{
+    const int64_t width = logits->shape[1];
+    for (int64_t i = 0; i < logits->shape[0]; i++) {
+        const float *z = (const float *)logits->data + i * width;
+        int64_t best = 0;
+        for (int64_t c = 1; c < width; c++)
+            if (z[c] > z[best] || (isnan(z[c]) && !isnan(z[best])))
+                best = c;
+        classes[i] = head == QD_HEAD_BINARY ? z[0] > 0.0f : best;
+    }
+}
+
 typedef struct nonfinite_search {
     int threads;
     int node; /* -1: none yet */

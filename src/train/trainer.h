@@ -16,6 +16,10 @@ double qd_totals_accuracy_percent(const qd_totals *totals);
 void qd_head_loss(enum qd_head head, const qd_tensor *logits, const int64_t *labels, double *loss_sum,
                   int64_t *correct, void *dlogits);
 
+/* The class each sample of float32 logits is taken for: the first largest logit (or first NaN), of a binary head 1
+ * above 0. So `correct` of qd_head_loss() counts those equal to the label. */
+void qd_head_classes(enum qd_head head, const qd_tensor *logits, int64_t *classes);
+
 /* What a step tells its observer. */
 typedef struct qd_step_report {
     int64_t epoch; /* 1 for the first training epoch; in validation the epoch after which it runs */

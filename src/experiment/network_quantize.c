@@ -1,0 +1,76 @@
+/* The quantized form of a network. */
+#include "base/arena.h"
+#include "base/error.h"
+#include "exchange/encodings_export.h"
+#include "experiment/calibrated.h"
+#include "experiment/network_impl.h"
+
+/* As many images as a run calibrates with, and as many at a time. */
+#define DEFAULT_CALIBRATION_IMAGES 1000
+#define CALIBRATION_BATCH          16
+
+#define DEFAULT_BITS 8
+
+enum qd_status qd_network_calibrate(const qd_network *network, const qd_quantize_options *options, qd_qgraph **out)
+{
+    qd_context *ctx = network->ctx;
+    qd_calibration calibration = {
+        .images = options->calibration,
+        .count = options->calibration_images ? options->calibration_images : DEFAULT_CALIBRATION_IMAGES,
+        .seed = options->calibration_seed,
+        .batch = CALIBRATION_BATCH,
+        .loader_threads = qd_context_threads(ctx),
+        .scheme = qd_quant_scheme_defaults(),
+        .encodings = options->encodings,
+    };
+    calibration.scheme.weight_bits = options->weight_bits ? options->weight_bits : DEFAULT_BITS;
+    calibration.scheme.activation_bits = options->activation_bits ? options->activation_bits : DEFAULT_BITS;
+    calibration.scheme.weight_per_channel = options->per_channel;
+    calibration.scheme.activation_signed = !options->unsigned_activations;
+    calibration.scheme.activation_symmetric = options->symmetric_activations;
+    QD_TRY(qd_network_require_float(network, "quantizing"));
+    return qd_calibrate(ctx, network->graph, network->state, &calibration, out);
+}
+
+/* 0 alone makes no scale: such a tensor is of a broken network, or of images that do not stand for others. */
+static enum qd_status refuse_constant_tensors(const qd_network *network)
+{
+    for (int i = 0; i < qd_qgraph_tensor_count(network->qgraph); i++) {
+        const qd_quant_tensor tensor = qd_qgraph_tensor(network->qgraph, i);
+        if (!tensor.is_float && tensor.min == 0.0 && tensor.max == 0.0)
+            return qd_fail(
+                network->ctx, QD_ERR_INPUT,
+                "quantizing %s: tensor '%s' was 0 for every calibration image, so that it has no scale; give "
+                "other images, or a range in --encodings",
+                network->model->display_name, tensor.name);
+    }
+    return QD_OK;
+}
+
+enum qd_status qd_network_quantize(const qd_network *network, const qd_quantize_options *options, qd_network **out)
+{
+    enum qd_status status = QD_OK;
+    qd_network *quantized = qd_calloc(1, sizeof *quantized);
+    if (!quantized)
+        return qd_fail(network->ctx, QD_ERR_MEMORY, "quantizing %s: out of memory", network->model->display_name);
+    quantized->ctx = network->ctx;
+    quantized->model = network->model;
+    quantized->config = network->config;
+    quantized->max_batch = CALIBRATION_BATCH;
+    QD_TRY_GOTO(qd_model_build(network->ctx, network->model, &network->config, &quantized->graph));
+    QD_TRY_GOTO(qd_network_calibrate(network, options, &quantized->qgraph));
+    QD_TRY_GOTO(refuse_constant_tensors(quantized));
+    *out = quantized;
+    return QD_OK;
+fail:
+    qd_network_destroy(quantized);
+    return status;
+}
+
+enum qd_status qd_network_write_encodings(const qd_network *network, const char *path)
+{
+    if (!network->qgraph)
+        return qd_fail(network->ctx, QD_ERR_USAGE, "encodings of %s: this network is not quantized",
+                       network->model->display_name);
+    return qd_qgraph_write_encodings(network->ctx, path, network->model->name, QD_CALIBRATOR, network->qgraph);
+}
