@@ -47,7 +47,7 @@ ISA_FLAGS_int8_amx        := $(ISA_FLAGS_int8_avx512vnni) -mamx-tile -mamx-int8
 endif
 
 LIB_SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(addprefix src/,base random tensor kernels kernels/ref kernels/blas $(ISA_FOLDERS) nn graph \
-               models dataset train observe quantize formats exchange report experiment))))
+               models dataset train observe quantize quantize/calibrators quantize/remedies formats exchange report experiment))))
 CLI_SOURCES := $(sort $(wildcard src/cli/*.c))
 # Schemas that protoc-c makes C of; each file's name is unique in the tree.
 PROTO_SOURCES := src/formats/onnx/onnx.proto src/formats/tensorboard.proto

@@ -30,6 +30,7 @@ owner() {
     random.h | tensor.h | dataset.h | experiment.h) echo "${1%.h}" ;;
     network.h | benchmark.h | inference.h | init_study.h | batches.h | queue.h | evaluation.h) echo experiment ;;
     inspect.h) echo exchange ;;
+    recipe.h) echo quantize ;;
     *) echo "unknown" ;;
     esac
 }

@@ -203,17 +203,21 @@ static void add_step(const exporter *e, const qd_qstep *step)
 
 static enum qd_status check_scheme(const exporter *e)
 {
-    const qd_quant_scheme *scheme = &e->q->scheme;
+    const qd_qgraph *q = e->q;
+    bool narrow = false;
     if (!e->quantized)
         return QD_OK;
-    if (!e->q->finalized)
+    if (!q->finalized)
         return qd_fail(e->ctx, QD_ERR_USAGE, "exporting '%s': no scales chosen yet; calibrate first",
                        e->graph->model_name);
     /* QuantizeLinear clamps to all of int8: narrower codes would reach beyond their range. */
-    if (scheme->activation_bits != 8 || scheme->weight_bits > 8)
+    for (int i = 0; i < q->quantizer_count; i++)
+        narrow = narrow || (!q->quantizers[i].is_float && q->quantizers[i].bits < 8);
+    if (narrow || !qd_qgraph_has_integer_form(q))
         return qd_fail(e->ctx, QD_ERR_USAGE,
-                       "exporting '%s': ONNX has codes of 8 bits, got %d for activations and %d for weights",
-                       e->graph->model_name, scheme->activation_bits, scheme->weight_bits);
+                       "exporting '%s': ONNX has codes of 8 bits with static ranges, got %d bits for activations and "
+                       "%d for weights, or others for single tensors",
+                       e->graph->model_name, q->scheme.activation_bits, q->scheme.weight_bits);
     return QD_OK;
 }
 

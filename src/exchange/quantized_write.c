@@ -102,10 +102,10 @@ enum qd_status qd_quantized_write(qd_context *ctx, const char *path, const qd_gr
         .activation_signed = scheme->activation_signed,
         .activation_symmetric = scheme->activation_symmetric,
     };
-    if (scheme->weight_bits > 8 || scheme->activation_bits > 8)
+    if (!qd_qgraph_has_integer_form(qgraph))
         return qd_fail(ctx, QD_ERR_USAGE,
-                       "writing '%s': a quantized model file holds codes of at most 8 bits, this network has %d for "
-                       "weights and %d for activations",
+                       "writing '%s': a quantized model file holds codes of at most 8 bits and static ranges; this "
+                       "network (%d bits for weights, %d for activations, or some of its tensors) has more",
                        path, scheme->weight_bits, scheme->activation_bits);
     snprintf(header.model, sizeof header.model, "%s", graph->model_name);
     snprintf(header.head, sizeof header.head, "%s", qd_head_names[config->head]);

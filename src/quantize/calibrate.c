@@ -1,7 +1,8 @@
-/* Showing the folded network's tensors to calibrators, and the simplest of them: minimum and maximum. */
+/* Showing the folded network's tensors to calibrators, and ranges without a calibrator: minimum and maximum as they
+ * come, or given. */
 #include "base/error.h"
-#include "nn/layer_work.h"
 #include "quantize/qgraph.h"
+#include "quantize/ranges.h"
 #include <math.h>
 
 static enum qd_status show(qd_qgraph *q, enum qd_qmode mode, int value, int64_t n, qd_quant_visitor *visitor,
@@ -14,7 +15,7 @@ static enum qd_status show(qd_qgraph *q, enum qd_qmode mode, int value, int64_t 
 static enum qd_status show_step(qd_qgraph *q, enum qd_qmode mode, const qd_qstep *step, int64_t n,
                                 qd_quant_visitor *visitor, void *user)
 {
-    if (step->inner >= 0)
+    if (step->inner >= 0 && q->values[step->inner].quantizer >= 0)
         QD_TRY(show(q, mode, step->inner, n, visitor, user));
     if (step->kind == QD_QSTEP_MAXPOOL || q->values[step->output].quantizer < 0)
         return QD_OK;
@@ -30,7 +31,7 @@ enum qd_status qd_qgraph_visit(qd_qgraph *qgraph, bool quantizers, const float *
     QD_TRY(qd_qgraph_prepare(qgraph, mode));
     for (int64_t first = 0; first < n; first += qgraph->max_batch) {
         int64_t count = n - first < qgraph->max_batch ? n - first : qgraph->max_batch;
-        qd_qgraph_load(qgraph, mode, images + first * pixels, count);
+        QD_TRY(qd_qgraph_load(qgraph, mode, images + first * pixels, count));
         QD_TRY(show(qgraph, mode, qgraph->input, count, visitor, user));
         for (int i = 0; i < qgraph->step_count; i++) {
             QD_TRY(qd_qgraph_step(qgraph, mode, &qgraph->steps[i], count, false));
@@ -40,49 +41,17 @@ enum qd_status qd_qgraph_visit(qd_qgraph *qgraph, bool quantizers, const float *
     return QD_OK;
 }
 
-/* Range of values, and whether all of them are finite. Infinities show in the ends; a NaN fails every comparison, so
- * it is looked for by itself. */
-static bool range_of(const float *values, int64_t count, float *min, float *max)
-{
-    float low = values[0], high = values[0];
-    int64_t nan_count = 0;
-
-    for (int64_t i = 0; i < count; i++) {
-        low = values[i] < low ? values[i] : low;
-        high = values[i] > high ? values[i] : high;
-        nan_count += values[i] != values[i];
-    }
-    *min = low;
-    *max = high;
-    return nan_count == 0 && isfinite(low) && isfinite(high);
-}
-
 static enum qd_status widen(void *user, int index, const float *values, int64_t n, const qd_dims *dims)
 {
     qd_qgraph *q = user;
     qd_quantizer *quantizer = &q->quantizers[index];
-    int64_t count = n * qd_dims_count(dims), pieces = qd_piece_count(count, QD_PIECE_ELEMENTS);
-    double min = 0.0, max = 0.0; /* 0 belongs to every range */
-    int64_t bad_pieces = 0;
+    qd_extremes found;
 
-#pragma omp parallel for schedule(static) num_threads(qd_context_threads(q->ctx)) reduction(min : min)              \
-    reduction(max : max) reduction(+ : bad_pieces)
-    for (int64_t p = 0; p < pieces; p++) {
-        qd_piece piece = qd_piece_of(count, QD_PIECE_ELEMENTS, p);
-        float low, high;
-        bad_pieces += !range_of(values + piece.first, piece.count, &low, &high);
-        min = fmin(min, low);
-        max = fmax(max, high);
-    }
-    if (bad_pieces > 0)
-        return qd_fail(
-            q->ctx, QD_ERR_NUMERIC,
-            "calibrate '%s': expected finite values, got a NaN or infinity; this network cannot be quantized",
-            quantizer->name);
+    QD_TRY(qd_ranges_extremes(q, index, values, n * qd_dims_count(dims), &found));
     if (quantizer->min > quantizer->max)
-        quantizer->min = quantizer->max = 0.0;
-    quantizer->min = fmin(quantizer->min, min);
-    quantizer->max = fmax(quantizer->max, max);
+        quantizer->min = quantizer->max = 0.0; /* 0 belongs to every range */
+    quantizer->min = fmin(quantizer->min, found.min);
+    quantizer->max = fmax(quantizer->max, found.max);
     return QD_OK;
 }
 

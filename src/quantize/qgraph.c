@@ -87,6 +87,7 @@ void qd_qgraph_destroy(qd_qgraph *qgraph)
     free(qgraph->quantizers);
     free(qgraph->convs);
     qd_arena_destroy(&qgraph->weights);
+    qd_arena_destroy(&qgraph->rounded);
     for (int mode = 0; mode < 3; mode++)
         qd_arena_destroy(&qgraph->activations[mode]);
     qd_arena_destroy(&qgraph->workspace);
@@ -122,11 +123,13 @@ enum qd_status qd_qgraph_prepare(qd_qgraph *q, enum qd_qmode mode)
     if (mode != QD_QMODE_INTEGER && q->restored)
         return qd_fail(q->ctx, QD_ERR_USAGE,
                        "float run: a network read from a quantized model file has no float form; use its checkpoint");
-    if (mode == QD_QMODE_INTEGER && (q->scheme.weight_bits > 8 || q->scheme.activation_bits > 8))
-        return qd_fail(
-            q->ctx, QD_ERR_USAGE,
-            "integer run: expected at most 8 bits, got %d for weights and %d for activations; simulate instead",
-            q->scheme.weight_bits, q->scheme.activation_bits);
+    if (mode == QD_QMODE_INTEGER && !qd_qgraph_has_integer_form(q))
+        return qd_fail(q->ctx, QD_ERR_USAGE,
+                       "integer run: expected at most 8 bits everywhere, static ranges and no fused SiLU, got %d for "
+                       "weights and %d for activations%s%s; simulate instead",
+                       q->scheme.weight_bits, q->scheme.activation_bits,
+                       q->scheme.activation_dynamic ? ", dynamic ranges" : "",
+                       q->scheme.fused_silu ? ", a fused SiLU" : "");
     if (mode == QD_QMODE_INTEGER && q->mixed)
         QD_TRY(prepare_memory(q, QD_QMODE_SIMULATED));
     return prepare_memory(q, mode);
@@ -144,14 +147,14 @@ enum qd_qmode qd_qgraph_value_mode(const qd_qgraph *q, int value)
     return quantizer >= 0 && q->quantizers[quantizer].is_float ? QD_QMODE_SIMULATED : QD_QMODE_INTEGER;
 }
 
-void qd_qgraph_load(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n)
+enum qd_status qd_qgraph_load(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n)
 {
     if (mode == QD_QMODE_INTEGER)
         mode = qd_qgraph_value_mode(q, q->input);
-    if (mode == QD_QMODE_INTEGER)
-        qd_qgraph_load_integer(q, images, n);
-    else
-        qd_qgraph_load_float(q, mode, images, n);
+    if (mode != QD_QMODE_INTEGER)
+        return qd_qgraph_load_float(q, mode, images, n);
+    qd_qgraph_load_integer(q, images, n);
+    return QD_OK;
 }
 
 enum qd_status qd_qgraph_step(qd_qgraph *q, enum qd_qmode mode, const qd_qstep *step, int64_t n, bool inner)
@@ -189,7 +192,7 @@ static enum qd_status run(qd_qgraph *q, enum qd_qmode mode, const float *images,
     QD_TRY(qd_qgraph_prepare(q, mode));
     for (int64_t first = 0; first < n; first += q->max_batch) {
         int64_t count = n - first < q->max_batch ? n - first : q->max_batch;
-        qd_qgraph_load(q, mode, images + first * pixels, count);
+        QD_TRY(qd_qgraph_load(q, mode, images + first * pixels, count));
         if (whole)
             qd_qgraph_steps_integer(q, count);
         for (int i = 0; !whole && i < q->step_count; i++)

@@ -21,6 +21,7 @@ typedef struct qd_quantizer {
     char calibrator[QD_QUANT_WORD_BYTES]; /* "": the one that calibrates all */
     int bits;                             /* this and the next as the scheme says, unless encodings change it */
     bool symmetric;
+    bool feeds_silu; /* a convolution's output that a fused SiLU reads: docs/quantization.md section 12 */
     bool is_float;   /* not quantized after all: docs/quantization.md section 9 */
     double min, max; /* calibrated; min > max: nothing seen yet */
     qd_quant_params params;
@@ -55,7 +56,9 @@ typedef struct qd_qconv {
     float *bias;                              /* [out_channels], folded */
     float *scale;                             /* [out_channels] S_w: equal values when per tensor */
     float *weight_simulated, *bias_simulated; /* quantized and dequantized, what stays float as it is */
-    int8_t *codes;                            /* in the order of `weight`; up to 8 bits */
+    float *bias_correction;                   /* [out_channels], added to `bias` before it is quantized; 0 at first */
+    float *rounded; /* learnt values on the grid of `scale`, quantized instead of `weight`; NULL: none learnt */
+    int8_t *codes;  /* in the order of `weight`; up to 8 bits */
     int32_t *bias_codes;
     float *multiplier; /* [out_channels] */
     /* As the kernels read them (kernels/int8_pack.h), written by qd_qconv_pack(). */
@@ -122,6 +125,7 @@ struct qd_qgraph {
     int input, output;       /* values */
     int64_t sample_elements; /* of the activation memory, one sample */
     qd_arena weights;
+    qd_arena rounded;        /* of all convolutions, once a rounding is learnt */
     qd_arena activations[3]; /* by mode; the second and third are allocated when first needed */
     qd_arena workspace;      /* of the float layers: workspace, then what they save */
     size_t saved_offset;
@@ -137,14 +141,21 @@ enum qd_status qd_qgraph_prepare(qd_qgraph *q, enum qd_qmode mode);
 /* Memory of a value in a mode, [max_batch] samples: float, float, stored codes (uint8_t, kernels/int8.h). */
 void *qd_qgraph_value(const qd_qgraph *q, enum qd_qmode mode, int value);
 
-/* Loads n <= max_batch images into the input value, quantized as the mode wants it. */
-void qd_qgraph_load(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n);
+/* Loads n <= max_batch images into the input value, quantized as the mode wants it. Errors: QD_ERR_NUMERIC (a dynamic
+ * range that is not finite). */
+enum qd_status qd_qgraph_load(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n);
 
 /* Parameters of a tensor for a range, in its bits and form. */
 qd_quant_params qd_quantizer_params(const qd_quantizer *quantizer, double min, double max);
 
 /* Where the integer network keeps a value: QD_QMODE_INTEGER, or QD_QMODE_SIMULATED when its tensor is float. */
 enum qd_qmode qd_qgraph_value_mode(const qd_qgraph *q, int value);
+
+/* Whether everything fits the integer kernels: 8 bits at most everywhere, static ranges, no fused SiLU. */
+bool qd_qgraph_has_integer_form(const qd_qgraph *q);
+
+/* Quantizes one step of a finalized network again, after a remedy has changed its biases or rounding. */
+void qd_qgraph_finalize_step(qd_qgraph *q, qd_qstep *step);
 
 /* Runs one step of n samples. `inner`: integer SiLUs also write their sigmoid, which nothing but a measurement reads.
  * The last layer writes its logits into the output value, float32 in every mode. */
@@ -155,8 +166,15 @@ void qd_qgraph_result(const qd_qgraph *q, enum qd_qmode mode, int64_t n, float *
 
 /* run_float.c: docs/quantization.md sections 2 and 4. */
 size_t qd_qgraph_float_workspace_bytes(const qd_qgraph *q, size_t *saved_offset);
-void qd_qgraph_load_float(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n);
+enum qd_status qd_qgraph_load_float(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n);
 enum qd_status qd_qgraph_step_float(qd_qgraph *q, enum qd_qmode mode, const qd_qstep *step, int64_t n);
+
+/* A convolution alone, in float or simulated, into y [n][h][w][c]: before its clamp and its rounding. */
+enum qd_status qd_qgraph_run_conv(qd_qgraph *q, enum qd_qmode mode, const qd_qstep *step, int64_t n, float *y);
+
+/* Parameters that dynamic quantization gives to one sample's values; false when they are not all finite. */
+bool qd_quantizer_dynamic_params(const qd_quantizer *quantizer, const float *values, int64_t count,
+                                 qd_quant_params *params);
 
 /* qgraph_pack.c: kernels' forms of a convolution. `layout` is that of q->int8. */
 qd_qproduct qd_qconv_product(const qd_qconv *conv);

@@ -9,6 +9,11 @@
 /* |Σ (q_x − Z_x)·q_w| <= filter·255·127 stays below 2^30, and so does the bias. */
 #define MAX_FILTER (1073741824 / (255 * 127))
 
+/* Bits that the code a fused SiLU reads has more than its output's: rounded some ten times as finely (over 16 times
+ * the codes, of a range that is wider by its negative end), it adds some hundredths to the noise, and its table of
+ * 4096 entries fits a first-level cache. */
+#define SILU_EXTRA_BITS 4
+
 typedef struct build {
     qd_qgraph *q;
     const qd_graph *graph;
@@ -128,6 +133,24 @@ static int absorb_clamp(build *b, qd_qstep *step, int value)
     return b->graph->nodes[node].output;
 }
 
+/* A SiLU that alone reads `value` is fused with the convolution that wrote it, where the scheme says so. */
+static bool feeds_fused_silu(const build *b, int value)
+{
+    int node = follower(b->graph, value, QD_LAYER_activation);
+
+    return b->q->scheme.fused_silu && node >= 0 && activation_of(&b->graph->nodes[node]) == QD_ACTIVATION_SILU;
+}
+
+/* The tensor between the two: wide enough that its rounding hides behind the output's. */
+static void widen_silu_input(build *b, qd_quantizer *quantizer)
+{
+    int bits = b->q->scheme.activation_bits + SILU_EXTRA_BITS;
+
+    quantizer->feeds_silu = true;
+    quantizer->bits = bits < 16 ? bits : 16;
+    quantizer->symmetric = false;
+}
+
 static enum qd_status add_conv(build *b, int index)
 {
     const qd_node *node = &b->graph->nodes[index];
@@ -141,6 +164,8 @@ static enum qd_status add_conv(build *b, int index)
     }
     value = absorb_clamp(b, step, value);
     finish_step(b, step, value, value != b->graph->output || step->activation != QD_ACTIVATION_NONE);
+    if (feeds_fused_silu(b, value))
+        widen_silu_input(b, &b->q->quantizers[b->q->values[step->output].quantizer]);
 
     step->conv = b->q->conv_count++;
     qd_qconv *conv = &b->q->convs[step->conv];
@@ -179,10 +204,12 @@ static void add_silu(build *b, const qd_node *node)
 {
     qd_qstep *step = add_step(b, QD_QSTEP_SILU, node);
     char name[QD_NAME_BYTES + 16];
+    int input = b->q->values[step->input[0]].quantizer;
+    bool fused = input >= 0 && b->q->quantizers[input].feeds_silu;
 
     value_name(b->graph, node->output, name);
     step->activation = QD_ACTIVATION_SILU;
-    step->inner = add_value(b, b->graph->values[node->output].dims, add_quantizer(b, name, ".sigmoid"));
+    step->inner = add_value(b, b->graph->values[node->output].dims, fused ? -1 : add_quantizer(b, name, ".sigmoid"));
     finish_step(b, step, node->output, true);
 }
 
@@ -341,7 +368,8 @@ size_t qd_qgraph_weight_bytes(const qd_qgraph *q)
         size_t out = (size_t)conv->config.out_channels, weights = out * (size_t)conv->filter;
         size_t width = (size_t)qd_qconv_packed_width(conv, q->int8.layout);
         size_t copies = (size_t)has_source(q) + (size_t)has_simulated(q, conv);
-        bytes += copies * (qd_align_bytes(weights * sizeof(float)) + qd_align_bytes(out * sizeof(float))) +
+        bytes += (size_t)has_source(q) * qd_align_bytes(out * sizeof(float)) +
+                 copies * (qd_align_bytes(weights * sizeof(float)) + qd_align_bytes(out * sizeof(float))) +
                  2 * qd_align_bytes(out * sizeof(float)) + qd_align_bytes(weights) +
                  qd_align_bytes(out * sizeof(int32_t)) + qd_align_bytes(qd_qconv_packed_bytes(conv, q->int8.layout)) +
                  qd_align_bytes(width * sizeof(int32_t)) + qd_align_bytes(width * sizeof(float)) +
@@ -359,6 +387,7 @@ enum qd_status qd_qgraph_allocate_weights(qd_qgraph *q)
         if (has_source(q)) {
             conv->weight = take(q, weights, sizeof(float));
             conv->bias = take(q, out, sizeof(float));
+            conv->bias_correction = take(q, out, sizeof(float));
         }
         if (has_simulated(q, conv)) {
             conv->weight_simulated = take(q, weights, sizeof(float));

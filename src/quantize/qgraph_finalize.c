@@ -12,13 +12,19 @@ static int64_t weight_index(const qd_qconv *conv, int64_t o, int64_t k)
     return conv->depthwise ? k * conv->config.out_channels + o : o * conv->filter + k;
 }
 
+/* The bias that is quantized; the float network keeps `bias`. */
+static float quantized_bias(const qd_qconv *conv, int64_t o)
+{
+    return conv->bias[o] + conv->bias_correction[o];
+}
+
 /* Largest |weight| and |bias| of channels first … end-1. */
 static void peaks(const qd_qconv *conv, int64_t first, int64_t end, double *weight, double *bias)
 {
     double widest_weight = 0.0, widest_bias = 0.0;
 
     for (int64_t o = first; o < end; o++) {
-        widest_bias = fmax(widest_bias, fabs((double)conv->bias[o]));
+        widest_bias = fmax(widest_bias, fabs((double)quantized_bias(conv, o)));
         for (int64_t k = 0; k < conv->filter; k++) {
             double w = fabs((double)conv->weight[weight_index(conv, o, k)]);
             /* No fmax(): gcc 12 for aarch64 fails to compile this loop with it at -O3. */
@@ -29,11 +35,15 @@ static void peaks(const qd_qconv *conv, int64_t first, int64_t end, double *weig
     *bias = widest_bias;
 }
 
-/* Networks that can run in integers have int32 biases; beyond that, biases stay float32: int32 would be too narrow.
- */
-static bool has_integer_form(const qd_quant_scheme *scheme)
+bool qd_qgraph_has_integer_form(const qd_qgraph *q)
 {
-    return scheme->weight_bits <= 8 && scheme->activation_bits <= 8;
+    int widest = 0;
+
+    for (int i = 0; i < q->quantizer_count; i++)
+        widest = q->quantizers[i].bits > widest && !q->quantizers[i].is_float ? q->quantizers[i].bits : widest;
+    for (int i = 0; i < q->conv_count; i++)
+        widest = q->convs[i].bits > widest && !q->convs[i].is_float ? q->convs[i].bits : widest;
+    return widest <= 8 && !q->scheme.activation_dynamic && !q->scheme.fused_silu;
 }
 
 static void choose_weight_scales(qd_qconv *conv, bool integer_bias, float input_scale)
@@ -57,6 +67,7 @@ static void choose_weight_scales(qd_qconv *conv, bool integer_bias, float input_
 static void quantize_conv(qd_qgraph *q, const qd_qstep *step, float input_scale)
 {
     qd_qconv *conv = &q->convs[step->conv];
+    const float *weight = conv->rounded != NULL ? conv->rounded : conv->weight;
     bool integer_bias = qd_qgraph_has_integer_bias(q, step);
 
     if (!conv->is_float)
@@ -64,17 +75,17 @@ static void quantize_conv(qd_qgraph *q, const qd_qstep *step, float input_scale)
     for (int64_t o = 0; o < conv->config.out_channels; o++) {
         float scale = conv->scale[o];
         if (integer_bias)
-            conv->bias_codes[o] = qd_quant_bias_code(conv->bias[o], input_scale, scale);
+            conv->bias_codes[o] = qd_quant_bias_code(quantized_bias(conv, o), input_scale, scale);
         else
-            conv->bias_simulated[o] = conv->bias[o];
+            conv->bias_simulated[o] = quantized_bias(conv, o);
         for (int64_t k = 0; k < conv->filter; k++) {
             int64_t index = weight_index(conv, o, k);
             if (conv->is_float) {
                 conv->weight_simulated[index] = conv->weight[index];
                 continue;
             }
-            int32_t code = qd_quant_weight_code(conv->bits, conv->weight[index], scale);
-            if (has_integer_form(&q->scheme))
+            int32_t code = qd_quant_weight_code(conv->bits, weight[index], scale);
+            if (conv->bits <= 8)
                 conv->codes[index] = (int8_t)code;
             else
                 conv->weight_simulated[index] = qd_dequantize_value(code, scale, 0);
@@ -87,7 +98,7 @@ static void derive_conv(qd_qgraph *q, const qd_qstep *step, float input_scale, f
 {
     qd_qconv *conv = &q->convs[step->conv];
     bool integer_bias = qd_qgraph_has_integer_bias(q, step);
-    bool coded = !conv->is_float && has_integer_form(&q->scheme);
+    bool coded = !conv->is_float && conv->bits <= 8;
 
     for (int64_t o = 0; o < conv->config.out_channels; o++) {
         float scale = conv->scale[o];
@@ -164,9 +175,18 @@ static bool is_float_value(const qd_qgraph *q, int value)
     return value >= 0 && q->values[value].quantizer >= 0 && q->quantizers[q->values[value].quantizer].is_float;
 }
 
+/* Whether a value is codes of 8 bits at most, with parameters that are known before it runs. */
+static bool has_codes(const qd_qgraph *q, int value)
+{
+    int quantizer = q->values[value].quantizer;
+
+    return quantizer >= 0 && !q->quantizers[quantizer].is_float && q->quantizers[quantizer].bits <= 8 &&
+           !q->scheme.activation_dynamic;
+}
+
 bool qd_qgraph_has_integer_bias(const qd_qgraph *q, const qd_qstep *step)
 {
-    return has_integer_form(&q->scheme) && !q->convs[step->conv].is_float && !is_float_value(q, step->input[0]);
+    return !q->convs[step->conv].is_float && q->convs[step->conv].bits <= 8 && has_codes(q, step->input[0]);
 }
 
 void qd_qgraph_mark_float_steps(qd_qgraph *q)
@@ -185,13 +205,13 @@ void qd_qgraph_mark_float_steps(qd_qgraph *q)
 
 uint8_t *qd_qgraph_function_table(const qd_qgraph *q, qd_qstep *step, int *quantizer)
 {
-    if (step->in_float || !has_integer_form(&q->scheme))
+    if (step->in_float || !has_codes(q, step->input[0]))
         return NULL;
-    if (step->kind == QD_QSTEP_TABLE) {
+    if (step->kind == QD_QSTEP_TABLE && has_codes(q, step->output)) {
         *quantizer = q->values[step->output].quantizer;
         return step->table;
     }
-    if (step->kind == QD_QSTEP_SILU) {
+    if (step->kind == QD_QSTEP_SILU && has_codes(q, step->inner)) {
         *quantizer = q->values[step->inner].quantizer;
         return step->inner_table;
     }
@@ -220,13 +240,14 @@ static void derive_step(qd_qgraph *q, qd_qstep *step)
     switch (step->kind) {
     case QD_QSTEP_CONV:
         derive_conv(q, step, a->scale, out == NULL ? 0.0f : out->scale);
-        if (!step->in_float && has_integer_form(&q->scheme))
+        if (!step->in_float && qd_qgraph_has_integer_bias(q, step))
             qd_qconv_pack(&q->convs[step->conv], q->int8.layout, a->range.zero);
         break;
     case QD_QSTEP_TABLE:
         break;
     case QD_QSTEP_SILU:
-        if (!step->in_float && has_integer_form(&q->scheme))
+        if (!step->in_float && has_codes(q, step->input[0]) && has_codes(q, step->inner) &&
+            has_codes(q, step->output))
             fill_silu_table(step, a, params_of(q, step->inner), out);
         break;
     case QD_QSTEP_ADD:
@@ -244,11 +265,45 @@ static void derive_step(qd_qgraph *q, qd_qstep *step)
     }
 }
 
+void qd_qgraph_finalize_step(qd_qgraph *q, qd_qstep *step)
+{
+    quantize_step(q, step);
+    derive_step(q, step);
+}
+
 void qd_qgraph_derive(qd_qgraph *q)
 {
     for (int i = 0; i < q->step_count; i++)
         derive_step(q, &q->steps[i]);
     q->finalized = true;
+}
+
+/* −L below which SiLU stays within `tolerance` of 0: L / (1 + e^L) = tolerance beyond SiLU's minimum at −1.278. */
+static double silu_tail(double tolerance)
+{
+    double low = 1.2784645427610738, high = 128.0;
+
+    for (int i = 0; i < 64; i++) { /* halvings: more than a double has bits */
+        double middle = 0.5 * (low + high);
+        if (middle / (1.0 + exp(middle)) > tolerance)
+            low = middle;
+        else
+            high = middle;
+    }
+    return -high;
+}
+
+/* What a fused SiLU reads ends where its result is within a quarter of an output code of 0. */
+static void narrow_silu_inputs(qd_qgraph *q)
+{
+    for (int i = 0; i < q->step_count; i++) {
+        const qd_qstep *step = &q->steps[i];
+        qd_quantizer *from = &q->quantizers[q->values[step->input[0]].quantizer];
+        if (step->kind != QD_QSTEP_SILU || !from->feeds_silu || from->is_float)
+            continue;
+        const qd_quant_params *out = params_of(q, step->output);
+        from->params = qd_quantizer_params(from, fmax(from->min, silu_tail((double)out->scale / 4.0)), from->max);
+    }
 }
 
 enum qd_status qd_qgraph_finalize(qd_qgraph *qgraph)
@@ -260,7 +315,7 @@ enum qd_status qd_qgraph_finalize(qd_qgraph *qgraph)
         qd_quantizer *quantizer = &qgraph->quantizers[i];
         quantizer->signal = quantizer->noise_rounding = quantizer->noise_accumulated = 0.0;
         quantizer->measured = false; /* with other parameters */
-        if (quantizer->is_float) {
+        if (quantizer->is_float || qgraph->scheme.activation_dynamic) {
             quantizer->params = (qd_quant_params){.scale = 1.0f}; /* not used */
             continue;
         }
@@ -270,6 +325,8 @@ enum qd_status qd_qgraph_finalize(qd_qgraph *qgraph)
                            quantizer->name);
         quantizer->params = qd_quantizer_params(quantizer, quantizer->min, quantizer->max);
     }
+    if (!qgraph->scheme.activation_dynamic)
+        narrow_silu_inputs(qgraph);
     qd_qgraph_mark_float_steps(qgraph);
     for (int i = 0; i < qgraph->step_count; i++)
         quantize_step(qgraph, &qgraph->steps[i]);

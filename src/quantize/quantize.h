@@ -6,17 +6,7 @@
 #define QD_QUANTIZE_QUANTIZE_H
 
 #include "graph/graph.h"
-
-/* A quantization scheme is data. The defaults are the post's: per tensor, S8 activations, S8 weights, MinMax. */
-typedef struct qd_quant_scheme {
-    int weight_bits; /* 2 to 16 */
-    bool weight_per_channel;
-    int activation_bits; /* 2 to 16 */
-    bool activation_signed;
-    bool activation_symmetric;
-} qd_quant_scheme;
-
-qd_quant_scheme qd_quant_scheme_defaults(void);
+#include <quantdrift/recipe.h>
 
 typedef struct qd_qgraph qd_qgraph; /* owns everything: lives without the float graph */
 
@@ -61,6 +51,13 @@ enum qd_status qd_qgraph_set_range(qd_qgraph *qgraph, int index, double min, dou
 enum qd_status qd_qgraph_keep_float(qd_qgraph *qgraph, int index);
 enum qd_status qd_qgraph_keep_weight_float(qd_qgraph *qgraph, int index);
 
+/* Other bits, symmetry or none at all for one tensor or weight, found by name; float for the weights and tensors of
+ * every step that is, or belongs to, a module. Before calibrating; they take effect with the next
+ * qd_qgraph_finalize(). Errors: QD_ERR_USAGE (no such name; bits out of 2 to 16). */
+enum qd_status qd_qgraph_override_tensor(qd_qgraph *qgraph, const qd_tensor_override *override);
+enum qd_status qd_qgraph_override_weight(qd_qgraph *qgraph, const qd_weight_override *override);
+enum qd_status qd_qgraph_exclude(qd_qgraph *qgraph, const char *module);
+
 /* Receives the values of tensor `index`, [n] samples of NHWC memory, valid during the call. A status other than QD_OK
  * ends the pass. */
 typedef enum qd_status qd_quant_visitor(void *user, int index, const float *values, int64_t n, const qd_dims *dims);
@@ -71,20 +68,22 @@ enum qd_status qd_qgraph_visit(qd_qgraph *qgraph, bool quantizers, const float *
                                qd_quant_visitor *visitor, void *user);
 
 /* Chooses scales and zero points, quantizes weights and biases, fills tables. Errors: QD_ERR_USAGE (a tensor without
- * range). */
+ * range, unless ranges are dynamic). */
 enum qd_status qd_qgraph_finalize(qd_qgraph *qgraph);
 
-/* Integer arithmetic; float only in the logits [n][classes]. Errors: QD_ERR_USAGE (not finalized; a scheme of more
- * than 8 bits), QD_ERR_MEMORY. */
+/* Integer arithmetic; float only in the logits [n][classes]. Errors: QD_ERR_USAGE (not finalized; what is simulated
+ * only: more than 8 bits anywhere, dynamic ranges, a fused SiLU), QD_ERR_MEMORY. */
 enum qd_status qd_qgraph_run_integer(qd_qgraph *qgraph, const float *images, int64_t n, float *logits);
 
 /* The folded network in float: quantizers off (the float network again) or simulated at the scheme's bits. Errors:
- * QD_ERR_USAGE (quantizers of a network that is not finalized), QD_ERR_MEMORY. */
+ * QD_ERR_USAGE (quantizers of a network that is not finalized), QD_ERR_NUMERIC (dynamic ranges of a value that is not
+ * finite), QD_ERR_MEMORY. */
 enum qd_status qd_qgraph_run_float(qd_qgraph *qgraph, bool quantizers, const float *images, int64_t n, float *logits);
 
 /* Measures both signal-to-quantization-noise ratios of every tensor over images (may be called repeatedly: signal and
  * noise energies accumulate until qd_qgraph_finalize(); the ratios are 10·log10(signal/noise), +inf without noise).
- * "Accumulated" compares with the integer network, beyond 8 bits with the simulated one. Errors: as for running them.
+ * "Accumulated" compares with the integer network, with the simulated one where there is none. Errors: as for running
+ * them.
  */
 enum qd_status qd_qgraph_measure_sqnr(qd_qgraph *qgraph, const float *images, int64_t n);
 

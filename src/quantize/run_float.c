@@ -2,6 +2,7 @@
  * The folded network in float32 by the layers of nn/: as it is, or with every quantized tensor replaced by its
  * dequantized codes (docs/quantization.md section 4).
  */
+#include "base/error.h"
 #include "nn/layer_work.h"
 #include "quantize/qgraph.h"
 #include <string.h>
@@ -106,31 +107,72 @@ size_t qd_qgraph_float_workspace_bytes(const qd_qgraph *q, size_t *saved_offset)
     return *saved_offset + most_saved;
 }
 
-/* Quantizes and dequantizes a value in place, in pieces shared by the threads. */
-static void simulate_value(qd_qgraph *q, int value, int64_t n)
+bool qd_quantizer_dynamic_params(const qd_quantizer *quantizer, const float *values, int64_t count,
+                                 qd_quant_params *params)
 {
+    float min = 0.0f, max = 0.0f;
+    bool finite = true;
+
+    for (int64_t i = 0; i < count; i++) {
+        min = values[i] < min ? values[i] : min;
+        max = values[i] > max ? values[i] : max;
+        finite &= values[i] - values[i] == 0.0f; /* infinity − infinity and NaN are NaN */
+    }
+    *params = qd_quantizer_params(quantizer, (double)min, (double)max);
+    return finite;
+}
+
+/* Every sample by its own range, so that no image changes another's result. */
+static enum qd_status simulate_dynamic(qd_qgraph *q, int value, int64_t n)
+{
+    const qd_quantizer *quantizer = &q->quantizers[q->values[value].quantizer];
+    int64_t count = qd_dims_count(&q->values[value].dims), bad = 0;
+    float *x = qd_qgraph_value(q, QD_QMODE_SIMULATED, value);
+
+#pragma omp parallel for schedule(static) num_threads(qd_context_threads(q->ctx)) reduction(+ : bad)
+    for (int64_t i = 0; i < n; i++) {
+        qd_quant_params params;
+        if (qd_quantizer_dynamic_params(quantizer, x + i * count, count, &params))
+            qd_quant_simulate(x + i * count, count, &params);
+        else
+            bad++;
+    }
+    if (bad > 0)
+        return qd_fail(q->ctx, QD_ERR_NUMERIC,
+                       "dynamic range of '%s': expected finite values, got a NaN or infinity in %lld of %lld images",
+                       quantizer->name, (long long)bad, (long long)n);
+    return QD_OK;
+}
+
+/* Quantizes and dequantizes a value in place, in pieces shared by the threads. */
+static enum qd_status simulate_value(qd_qgraph *q, int value, int64_t n)
+{
+    if (q->values[value].quantizer < 0) /* a fused SiLU's sigmoid */
+        return QD_OK;
     const qd_quantizer *quantizer = &q->quantizers[q->values[value].quantizer];
     const qd_quant_params *params = &quantizer->params;
     int64_t count = n * qd_dims_count(&q->values[value].dims), pieces = qd_piece_count(count, QD_PIECE_ELEMENTS);
     float *x = qd_qgraph_value(q, QD_QMODE_SIMULATED, value);
 
     if (quantizer->is_float)
-        return;
+        return QD_OK;
+    if (q->scheme.activation_dynamic)
+        return simulate_dynamic(q, value, n);
 
 #pragma omp parallel for schedule(static) num_threads(qd_context_threads(q->ctx))
     for (int64_t p = 0; p < pieces; p++) {
         qd_piece piece = qd_piece_of(count, QD_PIECE_ELEMENTS, p);
         qd_quant_simulate(x + piece.first, piece.count, params);
     }
+    return QD_OK;
 }
 
-void qd_qgraph_load_float(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n)
+enum qd_status qd_qgraph_load_float(qd_qgraph *q, enum qd_qmode mode, const float *images, int64_t n)
 {
     int64_t count = n * qd_dims_count(&q->values[q->input].dims);
 
     memcpy(qd_qgraph_value(q, mode, q->input), images, (size_t)count * sizeof *images);
-    if (mode == QD_QMODE_SIMULATED)
-        simulate_value(q, q->input, n);
+    return mode == QD_QMODE_SIMULATED ? simulate_value(q, q->input, n) : QD_OK;
 }
 
 /* SiLU's second half: y = x·sigmoid(x). */
@@ -172,13 +214,24 @@ enum qd_status qd_qgraph_step_float(qd_qgraph *q, enum qd_qmode mode, const qd_q
     QD_TRY(ops->forward(&call));
     if (step->kind == QD_QSTEP_SILU) {
         if (simulated)
-            simulate_value(q, step->inner, n);
+            QD_TRY(simulate_value(q, step->inner, n));
         multiply_inner(q, mode, step, n);
     } else if (clamped && step->kind != QD_QSTEP_TABLE) {
         QD_TRY(clamp_output(&call, step->activation));
     }
     /* a max-pool moves values that are codes already; the logits are no codes */
     if (simulated && step->kind != QD_QSTEP_MAXPOOL && q->values[step->output].quantizer >= 0)
-        simulate_value(q, step->output, n);
+        return simulate_value(q, step->output, n);
     return QD_OK;
+}
+
+enum qd_status qd_qgraph_run_conv(qd_qgraph *q, enum qd_qmode mode, const qd_qstep *step, int64_t n, float *y)
+{
+    qd_layer_call call = make_call(q, mode, step, n);
+
+    call.config = &q->convs[step->conv].config;
+    call.y = y;
+    call.workspace = q->workspace.data;
+    call.saved = q->workspace.data + q->saved_offset;
+    return qd_layer_conv2d.forward(&call);
 }
