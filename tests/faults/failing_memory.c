@@ -50,6 +50,7 @@ void *malloc(size_t size);
 void *calloc(size_t count, size_t size);
 void *realloc(void *block, size_t size);
 void *aligned_alloc(size_t alignment, size_t size);
+void *memalign(size_t alignment, size_t size);
 int posix_memalign(void **out, size_t alignment, size_t size);
 void free(void *block);
 
@@ -90,6 +91,13 @@ void *realloc(void *block, size_t size)
 void *aligned_alloc(size_t alignment, size_t size)
 {
     return fails_now() ? NULL : count_block(__libc_memalign(alignment, size));
+}
+
+/* OpenMP's runtime takes its teams here and ends the program without memory: counted, because free() is, but never
+ * refused. */
+void *memalign(size_t alignment, size_t size)
+{
+    return count_block(__libc_memalign(alignment, size));
 }
 
 int posix_memalign(void **out, size_t alignment, size_t size)

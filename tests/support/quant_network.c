@@ -84,6 +84,43 @@ static enum qd_status build_small(qd_context *ctx, qd_graph **out)
     return status;
 }
 
+static int depthwise_block(qd_builder *b, const char *name, bool residual, int x)
+{
+    qd_builder_open(b, name, "InvertedResidual");
+    int y = conv_norm(b, "expand", "bn1", (qd_conv2d_config){16, 48, 1, 1, 0, 1, false}, x);
+    y = activate(b, "relu1", "ReLU", QD_ACTIVATION_RELU, y);
+    y = conv_norm(b, "depthwise", "bn2", (qd_conv2d_config){48, 48, 3, 1, 1, 48, false}, y);
+    y = activate(b, "relu2", "ReLU", QD_ACTIVATION_RELU, y);
+    y = conv_norm(b, "project", "bn3", (qd_conv2d_config){48, 16, 1, 1, 0, 1, false}, y);
+    if (residual)
+        y = qd_builder_apply(b, "add", QD_LAYER_add, NULL, y, x);
+    qd_builder_close(b, y);
+    return y;
+}
+
+/* What MobileNetV2 would be with ReLU: layers that equalization is valid between, and some that it is not. */
+static enum qd_status build_mobile(qd_context *ctx, qd_graph **out)
+{
+    const qd_dims input = {.rank = 4, .c = 3, .h = SMALL_SIZE, .w = SMALL_SIZE};
+    const qd_linear_config linear = {32, 10};
+    qd_builder *b = NULL;
+    enum qd_status status;
+
+    QD_TRY(qd_builder_create(ctx, "mobile", "Mobile", input, &b));
+    int x = conv_norm(b, "stem", "bn", (qd_conv2d_config){3, 16, 3, 1, 1, 1, false}, qd_builder_input(b));
+    x = activate(b, "relu", "ReLU", QD_ACTIVATION_RELU, x);
+    x = depthwise_block(b, "block1", false, x);
+    x = depthwise_block(b, "block2", true, x);
+    x = conv_norm(b, "head", "bn_head", (qd_conv2d_config){16, 32, 1, 1, 0, 1, false}, x);
+    x = activate(b, "relu_head", "ReLU", QD_ACTIVATION_RELU, x);
+    x = qd_builder_call(b, "avgpool", "AdaptiveAvgPool2d", QD_LAYER_global_avgpool, NULL, x, -1);
+    x = qd_builder_apply(b, "flatten", QD_LAYER_flatten, NULL, x, -1);
+    x = qd_builder_call(b, "fc", "Linear", QD_LAYER_linear, &linear, x, -1);
+    status = qd_builder_finish(b, x, out);
+    qd_builder_destroy(b);
+    return status;
+}
+
 static void keep_all(void *user, const char *name, double p_keep, int64_t count, bool *keep)
 {
     (void)user;
@@ -218,6 +255,8 @@ quant_network quant_network_create(qd_context *ctx, const char *name, int64_t n)
     qd_rng_seed(&rng, 2024);
     if (strcmp(name, "small") == 0)
         TEST_OK(ctx, build_small(ctx, &network.graph));
+    else if (strcmp(name, "mobile") == 0)
+        TEST_OK(ctx, build_mobile(ctx, &network.graph));
     else
         TEST_OK(ctx, qd_model_build(ctx, qd_model_find(binary ? "resnet18" : name), &config, &network.graph));
     TEST_OK(ctx, qd_state_create(ctx, network.graph, QD_F32, false, &network.state));
@@ -265,6 +304,57 @@ qd_qgraph *quant_network_quantize(const quant_network *network, const qd_quant_s
     TEST_OK(network->ctx, qd_qgraph_calibrate(qgraph, network->images, network->n));
     TEST_OK(network->ctx, qd_qgraph_finalize(qgraph));
     return qgraph;
+}
+
+static enum qd_status give_images(void *user, int64_t first, int64_t n, float *images)
+{
+    const quant_network *network = user;
+    int64_t pixels = qd_dims_count(&network->graph->input_dims);
+
+    cr_assert(first >= 0 && n >= 1 && first + n <= network->n, "images %lld … asked for", (long long)first);
+    memcpy(images, network->images + first * pixels, (size_t)(n * pixels) * sizeof *images);
+    return QD_OK;
+}
+
+qd_qgraph *quant_network_cook(const quant_network *network, const qd_quant_recipe *recipe, int64_t batch)
+{
+    quant_network copy = *network;
+    const qd_recipe_images images = {.source = give_images, .user = &copy, .count = network->n};
+    qd_qgraph *qgraph = NULL;
+
+    TEST_OK(network->ctx,
+            qd_recipe_quantize(network->ctx, network->graph, network->state, recipe, &images, batch, &qgraph));
+    return qgraph;
+}
+
+static int64_t largest_at(const float *logits, int64_t count)
+{
+    int64_t best = 0;
+
+    for (int64_t i = 1; i < count; i++)
+        best = logits[i] > logits[best] ? i : best;
+    return best;
+}
+
+quant_score quant_network_score(const quant_network *network, qd_qgraph *qgraph)
+{
+    int64_t classes = quant_network_classes(network), same = 0;
+    float *wanted = quant_network_logits(network);
+    float *found = calloc((size_t)(network->n * classes), sizeof *found);
+    double signal = 0.0, noise = 0.0;
+
+    cr_assert_not_null(found);
+    TEST_OK(network->ctx, qd_qgraph_run_float(qgraph, true, network->images, network->n, found));
+    for (int64_t i = 0; i < network->n; i++) {
+        same += largest_at(wanted + i * classes, classes) == largest_at(found + i * classes, classes);
+        for (int64_t k = i * classes; k < (i + 1) * classes; k++) {
+            signal += (double)wanted[k] * (double)wanted[k];
+            noise += ((double)wanted[k] - (double)found[k]) * ((double)wanted[k] - (double)found[k]);
+        }
+    }
+    free(wanted);
+    free(found);
+    return (quant_score){10.0 * log10(signal / noise), (double)same / (double)network->n};
 }
 
 double quant_largest_difference(const float *a, const float *b, int64_t count)
