@@ -1,7 +1,6 @@
 #include "cli/bench_infer.h"
 
 #include "base/json.h"
-#include "cli/cli.h"
 #include "cli/network_options.h"
 #include <inttypes.h>
 #include <math.h>
@@ -9,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { KEY_BATCH = 0x100, KEY_RUNS, KEY_FRAMES, KEY_TRANSFORM, KEY_JSON, KEY_POWERCAP };
 
 /* Of a network without a file: ImageWoof's. */
 #define DEFAULT_CLASSES 10
@@ -20,73 +17,23 @@ enum { KEY_BATCH = 0x100, KEY_RUNS, KEY_FRAMES, KEY_TRANSFORM, KEY_JSON, KEY_POW
 static const char *const form_names[QD_INFERENCE_FORM_COUNT] = {"float", "INT8"};
 static const char *const form_keys[QD_INFERENCE_FORM_COUNT] = {"float", "int8"};
 
-typedef struct infer_options {
+typedef struct infer_values {
     cli_common common;
     qd_inference_config config;
-    const char **files; /* borrowed from argv */
-    int file_count;
-    const char *json;
-    bool transform_given;
-} infer_options;
+    cli_list files;
+    const char *json, *transform;
+} infer_values;
 
-static const struct argp_option option_list[] = {
-    {"batch", KEY_BATCH, "B", 0, "Frames at a time (default 1)", 0},
-    {"runs", KEY_RUNS, "N", 0, "Counted runs (default: all frames once; 100 without --frames)", 0},
-    {"frames", KEY_FRAMES, "DIR", 0, "Images to run on, those of the folders below DIR too (default: random input)",
-     0},
-    {"transform", KEY_TRANSFORM, "NAME", 0,
-     "validation: resize the shorter side, crop the centre (default); squash: resize to a square", 0},
-    {"json", KEY_JSON, "FILE", 0, "Write the figures as JSON too", 0},
-    {"powercap", KEY_POWERCAP, "DIR", 0, "Tree of energy counters (default " DEFAULT_POWERCAP ")", 0},
-    {0},
-};
-
-static void check_end(const infer_options *options, const struct argp_state *state)
+static const char *check(void *values)
 {
-    if (options->file_count == 0 && !options->config.network.model)
-        argp_error(state, "name a checkpoint, or a model with --model: resnet18 or efficientnet_b0");
-    if (options->transform_given && !options->config.frames)
-        argp_error(state, "--transform needs --frames: random input has the network's size already");
-}
-
-static error_t parse_option(int key, char *arg, struct argp_state *state)
-{
-    infer_options *options = state->input;
-    qd_inference_config *config = &options->config;
-    switch (key) {
-    case KEY_BATCH:
-        config->batch = cli_parse_int(state, "--batch", arg, 1, 4096);
-        return 0;
-    case KEY_RUNS:
-        config->runs = cli_parse_int(state, "--runs", arg, 1, 1000000);
-        return 0;
-    case KEY_FRAMES:
-        config->frames = arg;
-        return 0;
-    case KEY_TRANSFORM:
-        if (!qd_frame_transform_parse(arg, &config->transform))
-            argp_error(state, "--transform: expected validation or squash, got '%s'", arg);
-        options->transform_given = true;
-        return 0;
-    case KEY_JSON:
-        options->json = arg;
-        return 0;
-    case KEY_POWERCAP:
-        config->powercap = arg;
-        return 0;
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &config->network;
-        state->child_inputs[1] = &options->common;
-        return 0;
-    case ARGP_KEY_ARG:
-        options->files[options->file_count++] = arg;
-        return 0;
-    case ARGP_KEY_END:
-        check_end(options, state);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    infer_values *v = values;
+    if (v->files.count == 0 && !v->config.network.model)
+        return "name a checkpoint, or a model with --model: resnet18 or efficientnet_b0";
+    if (v->transform && !v->config.frames)
+        return "--transform needs --frames: random input has the network's size already";
+    if (v->transform)
+        qd_frame_transform_parse(v->transform, &v->config.transform);
+    return NULL;
 }
 
 /* ---- tables ---- */
@@ -101,14 +48,14 @@ static double watt_hours(double joules)
     return joules / 3600;
 }
 
-static void print_heading(qd_context *ctx, const infer_options *options, const qd_inference_result *first)
+static void print_heading(qd_context *ctx, const infer_values *v, const qd_inference_result *first)
 {
     printf("%" PRId64 " px, batch %" PRId64 ", %d threads, %s, %" PRId64 " runs on ", first->image_size,
-           options->config.batch, qd_context_threads(ctx), qd_isa_name(qd_context_isa(ctx)), first->runs);
-    if (options->config.frames) {
+           v->config.batch, qd_context_threads(ctx), qd_isa_name(qd_context_isa(ctx)), first->runs);
+    if (v->config.frames) {
         printf("frames of ");
-        cli_print_padded(options->config.frames, 0);
-        printf(" (%s)\n", qd_frame_transform_name(options->config.transform));
+        cli_print_padded(v->config.frames, 0);
+        printf(" (%s)\n", qd_frame_transform_name(v->config.transform));
     } else {
         printf("random input\n");
     }
@@ -160,27 +107,27 @@ static bool add_speed(cJSON *object, const qd_inference_result *r, int form)
            cJSON_AddItemToObject(speed, "wh_per_frame", qd_json_double(wh / (double)r->frame_count));
 }
 
-static bool add_network(cJSON *list, const infer_options *options, const qd_inference_result *r, int index)
+static bool add_network(cJSON *list, const infer_values *v, const qd_inference_result *r, int index)
 {
     cJSON *object = cJSON_CreateObject();
     if (!object || !cJSON_AddItemToArray(list, object))
         return false;
-    bool ok = cJSON_AddStringToObject(object, "model", r->model) &&
-              cJSON_AddItemToObject(object, "file",
-                                    options->file_count > 0 ? cJSON_CreateString(options->files[index])
-                                                            : cJSON_CreateNull()) &&
-              cJSON_AddItemToObject(object, "image_size", qd_json_int(r->image_size)) &&
-              cJSON_AddItemToObject(object, "runs", qd_json_int(r->runs)) &&
-              cJSON_AddItemToObject(object, "frames", qd_json_int(r->frame_count));
+    bool ok =
+        cJSON_AddStringToObject(object, "model", r->model) &&
+        cJSON_AddItemToObject(object, "file",
+                              v->files.count > 0 ? cJSON_CreateString(v->files.items[index]) : cJSON_CreateNull()) &&
+        cJSON_AddItemToObject(object, "image_size", qd_json_int(r->image_size)) &&
+        cJSON_AddItemToObject(object, "runs", qd_json_int(r->runs)) &&
+        cJSON_AddItemToObject(object, "frames", qd_json_int(r->frame_count));
     for (int form = 0; ok && form < QD_INFERENCE_FORM_COUNT; form++)
         ok = add_speed(object, r, form);
     return ok;
 }
 
-static enum qd_status write_json(qd_context *ctx, const infer_options *options, const qd_inference_result *results,
+static enum qd_status write_json(qd_context *ctx, const infer_values *v, const qd_inference_result *results,
                                  int count)
 {
-    const qd_inference_config *config = &options->config;
+    const qd_inference_config *config = &v->config;
     const char *problem = results[0].energy_problem;
     cJSON *root = cJSON_CreateObject();
     cJSON *list = root ? cJSON_AddArrayToObject(root, "networks") : NULL;
@@ -193,63 +140,74 @@ static enum qd_status write_json(qd_context *ctx, const infer_options *options, 
               cJSON_AddItemToObject(root, "energy_problem",
                                     problem[0] != '\0' ? cJSON_CreateString(problem) : cJSON_CreateNull());
     for (int i = 0; ok && i < count; i++)
-        ok = add_network(list, options, &results[i], i);
-    const enum qd_status status = ok ? qd_json_write(ctx, options->json, root) : QD_ERR_MEMORY;
+        ok = add_network(list, v, &results[i], i);
+    const enum qd_status status = ok ? qd_json_write(ctx, v->json, root) : QD_ERR_MEMORY;
     cJSON_Delete(root);
     return status;
 }
 
 /* ---- */
 
-static enum qd_status measure(qd_context *ctx, infer_options *options, qd_inference_result *results, int count)
+static enum qd_status measure(qd_context *ctx, void *values)
 {
+    const infer_values *v = values;
+    const int count = v->files.count > 0 ? (int)v->files.count : 1;
+    enum qd_status status = QD_OK;
+    qd_inference_result *results = calloc((size_t)count, sizeof *results);
+    if (!results)
+        return QD_ERR_MEMORY;
     for (int i = 0; i < count; i++) {
-        qd_inference_config config = options->config;
-        if (options->file_count > 0)
-            config.network.checkpoint = options->files[i];
+        qd_inference_config config = v->config;
+        if (v->files.count > 0)
+            config.network.checkpoint = v->files.items[i];
         else if (config.network.num_classes == 0)
             config.network.num_classes = DEFAULT_CLASSES;
-        QD_TRY(qd_inference_measure(ctx, &config, &results[i]));
+        QD_TRY_GOTO(qd_inference_measure(ctx, &config, &results[i]));
     }
-    if (options->json)
-        QD_TRY(write_json(ctx, options, results, count));
-    print_heading(ctx, options, &results[0]);
+    if (v->json)
+        QD_TRY_GOTO(write_json(ctx, v, results, count));
+    print_heading(ctx, v, &results[0]);
     print_speed(results, count);
     print_energy(results, count);
-    return QD_OK;
+fail:
+    free(results);
+    return status;
 }
+
+static const cli_option options[] = {
+    {"batch", 0, "B", "Frames at a time (default 1)", CLI_INT(infer_values, config.batch, 1, 4096)},
+    {"runs", 0, "N", "Counted runs (default: all frames once; 100 without --frames)",
+     CLI_INT(infer_values, config.runs, 1, 1000000)},
+    {"frames", 0, "DIR", "Images to run on, those of the folders below DIR too (default: random input)",
+     CLI_TEXT(infer_values, config.frames)},
+    {"transform", 0, "NAME",
+     "validation: resize the shorter side, crop the centre (default); squash: resize to a square",
+     CLI_CHOICE(infer_values, transform, "validation|squash")},
+    {"json", 0, "FILE", "Write the figures as JSON too", CLI_TEXT(infer_values, json)},
+    {"powercap", 0, "DIR", "Tree of energy counters (default " DEFAULT_POWERCAP ")",
+     CLI_TEXT(infer_values, config.powercap)},
+    {0},
+};
+
+static const cli_command command = {
+    .options = options,
+    .groups = {CLI_NETWORK_GROUP(offsetof(infer_values, config.network))},
+    .usage = "[FILE...]",
+    .argument_at = offsetof(infer_values, files),
+    .doc = "Speed of checkpoints, or of a model with random weights, as they are used: BatchNorm folded, in "
+           "float32 and as INT8 (quantized in memory with ranges of the first frames), each frame decoded "
+           "before. Prints the size of what a file must hold, milliseconds a frame (median and 90th percentile "
+           "of the runs), frames a second of the median, and time and energy of all runs where the processor's "
+           "powercap counters can be read."
+           "\vExample: quantdrift bench infer --model resnet18 --runs 200 --threads 2",
+    .check = check,
+    .run = measure,
+};
 
 int cli_bench_infer(int argc, char **argv)
 {
-    const struct argp_child children[] = {
-        {&cli_network_argp, 0, CLI_NETWORK_HEADING, 1}, {&cli_common_argp, 0, "Common options:", 2}, {0}};
-    const struct argp argp = {
-        .options = option_list,
-        .parser = parse_option,
-        .args_doc = "[FILE...]",
-        .doc = "Speed of checkpoints, or of a model with random weights, as they are used: BatchNorm folded, in "
-               "float32 and as INT8 (quantized in memory with ranges of the first frames), each frame decoded "
-               "before. Prints the size of what a file must hold, milliseconds a frame (median and 90th percentile "
-               "of the runs), frames a second of the median, and time and energy of all runs where the processor's "
-               "powercap counters can be read."
-               "\vExample: quantdrift bench infer --model resnet18 --runs 200 --threads 2",
-        .children = children,
-    };
     char name[] = "quantdrift bench infer";
     argv[0] = name;
-    infer_options options = {.config = {.batch = 1, .powercap = DEFAULT_POWERCAP},
-                             .files = calloc((size_t)argc, sizeof(char *))};
-    if (!options.files)
-        return cli_error(QD_ERR_MEMORY, "out of memory");
-    argp_parse(&argp, argc, argv, 0, NULL, &options);
-
-    const int count = options.file_count > 0 ? options.file_count : 1;
-    qd_inference_result *results = calloc((size_t)count, sizeof *results);
-    qd_context *ctx = NULL;
-    enum qd_status status = results ? cli_create_context(&options.common, &ctx) : (enum qd_status)QD_ERR_MEMORY;
-    int code = status == QD_OK ? cli_report(ctx, measure(ctx, &options, results, count)) : cli_exit_code(status);
-    qd_context_destroy(ctx);
-    free(results);
-    free(options.files);
-    return code;
+    infer_values values = {.config = {.batch = 1, .powercap = DEFAULT_POWERCAP}};
+    return cli_run(&command, argc, argv, &values);
 }

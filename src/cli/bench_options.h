@@ -2,12 +2,16 @@
 #ifndef QD_CLI_BENCH_OPTIONS_H
 #define QD_CLI_BENCH_OPTIONS_H
 
-#include <argp.h>
+#include "cli/options.h"
 #include <quantdrift/benchmark.h>
 
-/* Child parser for --model, --batch, --size and --steps; its input is a qd_benchmark_config with the defaults of
- * cli_bench_defaults(). --model may be missing: the caller decides. */
-extern const struct argp cli_bench_argp;
+/* A group of --model, --batch, --size and --steps, into the qd_benchmark_config at `at`, with the defaults of
+ * cli_bench_defaults(). */
+#define CLI_BENCH_GROUP(at)                                                                                          \
+    {                                                                                                                \
+        "What to measure:", cli_bench_options, at                                                                    \
+    }
+extern const cli_option cli_bench_options[];
 
 qd_benchmark_config cli_bench_defaults(void);
 

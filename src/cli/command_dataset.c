@@ -1,34 +1,20 @@
-#include "cli/cli.h"
+#include "base/error.h"
+#include "cli/options.h"
 #include <inttypes.h>
 #include <quantdrift/dataset.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct dataset_options {
+typedef struct dataset_values {
     cli_common common;
     const char *folder;
-} dataset_options;
+} dataset_values;
 
-static error_t parse_option(int key, char *arg, struct argp_state *state)
+static const char *check(void *values)
 {
-    dataset_options *options = state->input;
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &options->common;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (options->folder)
-            argp_error(state, "one folder at a time: '%s' is too much", arg);
-        options->folder = arg;
-        return 0;
-    case ARGP_KEY_END:
-        if (!options->folder)
-            argp_error(state, "name a folder that holds train/ and val/, or one folder a class");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    const dataset_values *v = values;
+    return v->folder ? NULL : "name a folder that holds train/ and val/, or one folder a class";
 }
 
 typedef struct span {
@@ -128,34 +114,35 @@ fail:
     return status;
 }
 
-int cli_command_dataset(int argc, char **argv)
+static enum qd_status scan_folder(qd_context *ctx, void *values)
 {
-    const struct argp argp = {
-        .parser = parse_option,
-        .args_doc = "DIR",
-        .doc = "Scans DIR/train and DIR/val, or DIR itself when it holds the class folders: decodes every image and "
-               "prints classes, counts, sizes in pixels, unreadable files, and the fingerprint a run records. "
-               "Unreadable files and classes that differ between train and val end with exit code 3."
-               "\vExample: quantdrift dataset data/imagewoof2-320",
-        .children = cli_common_children,
-    };
-    dataset_options options = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &options);
-
-    qd_context *ctx = NULL;
-    enum qd_status status = cli_create_context(&options.common, &ctx);
-    if (status != QD_OK)
-        return cli_exit_code(status);
+    const dataset_values *v = values;
     int64_t unreadable = 0;
-    status = scan(ctx, options.folder, &unreadable);
+    const enum qd_status status = scan(ctx, v->folder, &unreadable);
     /* The table is on its way to a file or terminal of its own: it comes before the sentence on standard error. */
     fflush(stdout);
-    int code = cli_report(ctx, status);
-    if (code == CLI_DONE && unreadable > 0)
-        code = cli_error(QD_ERR_INPUT,
-                         "unreadable files: %" PRId64 ", listed above; mend or delete them, or train with "
-                         "on_bad_image \"skip\"",
-                         unreadable);
-    qd_context_destroy(ctx);
-    return code;
+    if (status != QD_OK || unreadable == 0)
+        return status;
+    return qd_fail(ctx, QD_ERR_INPUT,
+                   "unreadable files: %" PRId64 ", listed above; mend or delete them, or train with on_bad_image "
+                   "\"skip\"",
+                   unreadable);
+}
+
+static const cli_command command = {
+    .usage = "DIR",
+    .argument = "folder",
+    .argument_at = offsetof(dataset_values, folder),
+    .doc = "Scans DIR/train and DIR/val, or DIR itself when it holds the class folders: decodes every image and "
+           "prints classes, counts, sizes in pixels, unreadable files, and the fingerprint a run records. "
+           "Unreadable files and classes that differ between train and val end with exit code 3."
+           "\vExample: quantdrift dataset data/imagewoof2-320",
+    .check = check,
+    .run = scan_folder,
+};
+
+int cli_command_dataset(int argc, char **argv)
+{
+    dataset_values values = {0};
+    return cli_run(&command, argc, argv, &values);
 }

@@ -1,43 +1,14 @@
-#include "cli/cli.h"
 #include "cli/module_json.h"
+#include "cli/options.h"
 #include <quantdrift/init_study.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_SEED = 0x100, KEY_JSON };
-
-typedef struct init_study_options {
+typedef struct init_study_values {
     cli_common common;
-    uint64_t seed;
+    int64_t seed;
     const char *json;
-} init_study_options;
-
-static const struct argp_option option_list[] = {
-    {"seed", KEY_SEED, "N", 0, "As torch.manual_seed (default 42)", 0},
-    {"json", KEY_JSON, "FILE", 0, "Write one object for each stack, keyed by module, with full precision", 0},
-    {0},
-};
-
-static error_t parse_option(int key, char *arg, struct argp_state *state)
-{
-    init_study_options *options = state->input;
-    switch (key) {
-    case KEY_SEED:
-        options->seed = (uint64_t)cli_parse_int(state, "--seed", arg, 0, INT64_MAX);
-        return 0;
-    case KEY_JSON:
-        options->json = arg;
-        return 0;
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &options->common;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "unexpected argument '%s'", arg);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
+} init_study_values;
 
 static void print_stack(const qd_init_study_stack *stack, uint64_t seed)
 {
@@ -74,40 +45,40 @@ static enum qd_status write_json(qd_context *ctx, const char *path, const qd_ini
     return status;
 }
 
-static enum qd_status run_study(qd_context *ctx, const init_study_options *options)
+static enum qd_status run_study(qd_context *ctx, void *values)
 {
+    const init_study_values *v = values;
     qd_init_study *study = NULL;
-    QD_TRY(qd_init_study_run(ctx, options->seed, &study));
+    QD_TRY(qd_init_study_run(ctx, (uint64_t)v->seed, &study));
     const qd_init_study_stack *stack;
     for (int s = 0; (stack = qd_init_study_get(study, s)) != NULL; s++) {
         if (s > 0)
             putchar('\n');
-        print_stack(stack, options->seed);
+        print_stack(stack, (uint64_t)v->seed);
     }
-    enum qd_status status = options->json ? write_json(ctx, options->json, study) : QD_OK;
+    enum qd_status status = v->json ? write_json(ctx, v->json, study) : QD_OK;
     qd_init_study_destroy(study);
     return status;
 }
 
+static const cli_option options[] = {
+    {"seed", 0, "N", "As torch.manual_seed (default 42)", CLI_INT(init_study_values, seed, 0, INT64_MAX)},
+    {"json", 0, "FILE", "Write one object for each stack, keyed by module, with full precision",
+     CLI_TEXT(init_study_values, json)},
+    {0},
+};
+
+static const cli_command command = {
+    .options = options,
+    .doc = "What freshly initialised blocks put out before any training: two plain blocks of ResNet18 and two "
+           "MBConv blocks of EfficientNet-B0, without residuals, on one random image of 224 x 224 in training "
+           "mode. The same seed gives PyTorch's numbers."
+           "\vExample: quantdrift init-study --seed 42 --json init_study.json",
+    .run = run_study,
+};
+
 int cli_command_init_study(int argc, char **argv)
 {
-    const struct argp argp = {
-        .options = option_list,
-        .parser = parse_option,
-        .doc = "What freshly initialised blocks put out before any training: two plain blocks of ResNet18 and two "
-               "MBConv blocks of EfficientNet-B0, without residuals, on one random image of 224 x 224 in training "
-               "mode. The same seed gives PyTorch's numbers."
-               "\vExample: quantdrift init-study --seed 42 --json init_study.json",
-        .children = cli_common_children,
-    };
-    init_study_options options = {.seed = 42};
-    argp_parse(&argp, argc, argv, 0, NULL, &options);
-
-    qd_context *ctx = NULL;
-    enum qd_status status = cli_create_context(&options.common, &ctx);
-    if (status != QD_OK)
-        return cli_exit_code(status);
-    int code = cli_report(ctx, run_study(ctx, &options));
-    qd_context_destroy(ctx);
-    return code;
+    init_study_values values = {.seed = 42};
+    return cli_run(&command, argc, argv, &values);
 }

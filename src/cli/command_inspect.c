@@ -1,5 +1,5 @@
-#include "cli/cli.h"
 #include "base/json.h"
+#include "cli/options.h"
 #include <inttypes.h>
 #include <math.h>
 #include <quantdrift/inspect.h>
@@ -7,40 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_JSON = 0x100 };
-
-typedef struct inspect_options {
+typedef struct inspect_values {
     cli_common common;
     const char *path, *json;
-} inspect_options;
+} inspect_values;
 
-static const struct argp_option option_list[] = {
-    {"json", KEY_JSON, "FILE", 0, "Write facts, tensors and quantizers as JSON as well", 0},
-    {0},
-};
-
-static error_t parse_option(int key, char *arg, struct argp_state *state)
+static const char *check(void *values)
 {
-    inspect_options *options = state->input;
-    switch (key) {
-    case KEY_JSON:
-        options->json = arg;
-        return 0;
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &options->common;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (options->path)
-            argp_error(state, "one file at a time: '%s' is too much", arg);
-        options->path = arg;
-        return 0;
-    case ARGP_KEY_END:
-        if (!options->path)
-            argp_error(state, "name a file: .onnx, .safetensors or .pth");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    const inspect_values *v = values;
+    return v->path ? NULL : "name a file: .onnx, .safetensors or .pth";
 }
 
 /* ---- on the terminal ---- */
@@ -181,40 +156,42 @@ static cJSON *make_json(const qd_inspection *inspection)
     return NULL;
 }
 
-static enum qd_status inspect(qd_context *ctx, const inspect_options *options)
+static enum qd_status inspect(qd_context *ctx, void *values)
 {
+    const inspect_values *v = values;
     qd_inspection inspection = {0};
-    enum qd_status status = qd_inspect(ctx, options->path, &inspection);
+    enum qd_status status = qd_inspect(ctx, v->path, &inspection);
     if (status == QD_OK)
         print_inspection(&inspection);
-    if (status == QD_OK && options->json) {
+    if (status == QD_OK && v->json) {
         cJSON *json = make_json(&inspection);
-        status = json ? qd_json_write(ctx, options->json, json) : QD_ERR_MEMORY;
+        status = json ? qd_json_write(ctx, v->json, json) : QD_ERR_MEMORY;
         cJSON_Delete(json);
     }
     qd_inspection_free(&inspection);
     return status;
 }
 
+static const cli_option options[] = {
+    {"json", 0, "FILE", "Write facts, tensors and quantizers as JSON as well", CLI_TEXT(inspect_values, json)},
+    {0},
+};
+
+static const cli_command command = {
+    .options = options,
+    .usage = "FILE",
+    .argument = "file",
+    .argument_at = offsetof(inspect_values, path),
+    .doc =
+        "Tensors, shapes and types of an ONNX, safetensors or .pth file; of quantized models and of ONNX models with "
+        "quantizers the scale and zero point of every tensor, whichever program made them."
+        "\vExample: quantdrift inspect resnet18_qdq.onnx --json resnet18_scales.json",
+    .check = check,
+    .run = inspect,
+};
+
 int cli_command_inspect(int argc, char **argv)
 {
-    const struct argp argp = {
-        .options = option_list,
-        .parser = parse_option,
-        .args_doc = "FILE",
-        .doc = "Tensors, shapes and types of an ONNX, safetensors or .pth file; of ONNX models with quantizers the "
-               "scale and zero point of every tensor, whichever program made them."
-               "\vExample: quantdrift inspect resnet18_qdq.onnx --json resnet18_scales.json",
-        .children = cli_common_children,
-    };
-    inspect_options options = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &options);
-
-    qd_context *ctx = NULL;
-    enum qd_status status = cli_create_context(&options.common, &ctx);
-    if (status != QD_OK)
-        return cli_exit_code(status);
-    int code = cli_report(ctx, inspect(ctx, &options));
-    qd_context_destroy(ctx);
-    return code;
+    inspect_values values = {0};
+    return cli_run(&command, argc, argv, &values);
 }

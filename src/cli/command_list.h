@@ -9,7 +9,8 @@
     X(verify, "a run's files against its manifest, its numbers against its checkpoints")                             \
     X(synth, "write the embedded data set: ten drawn classes")                                                       \
     X(dataset, "scan a data folder: classes, counts, sizes, unreadable files, fingerprint")                          \
-    X(eval, "loss and accuracy of a checkpoint on a data folder")                                                    \
+    X(quantize, "the INT8 form of a checkpoint as a file that runs by itself, and its encodings")                    \
+    X(eval, "accuracy, scores a class, confusion matrix; float and INT8 side by side")                               \
     X(observe, "activation statistics of a checkpoint's modules over given images")                                  \
     X(bench, "speed of training steps or forward passes on random images")                                           \
     X(profile, "where a training step's time goes, layer by layer, beside the floor")                                \

@@ -1,4 +1,3 @@
-#include "cli/cli.h"
 #include "cli/module_json.h"
 #include "cli/network_options.h"
 #include <inttypes.h>
@@ -6,57 +5,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_JSON = 0x100 };
-
 /* How many of the widest ranges are named at the end. */
 enum { WORST_COUNT = 5 };
 
-typedef struct observe_options {
+typedef struct observe_values {
     cli_common common;
     qd_network_config network;
+    cli_list files; /* the checkpoint, then images */
     const char *json;
-    const char **images; /* borrowed from argv */
-    int64_t image_count;
-} observe_options;
+} observe_values;
 
-static const struct argp_option option_list[] = {
-    {"json", KEY_JSON, "FILE", 0, "Write one object keyed by module path as well", 0},
-    {0},
-};
-
-static error_t parse_option(int key, char *arg, struct argp_state *state)
+static const char *check(void *values)
 {
-    observe_options *options = state->input;
-    switch (key) {
-    case KEY_JSON:
-        options->json = arg;
-        return 0;
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &options->network;
-        state->child_inputs[1] = &options->common;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (!options->network.checkpoint)
-            options->network.checkpoint = arg;
-        else
-            options->images[options->image_count++] = arg;
-        return 0;
-    case ARGP_KEY_END:
-        if (!options->network.checkpoint)
-            argp_error(state, "name a checkpoint, such as results/demo/checkpoints/resnet18_last.safetensors");
-        if (options->image_count == 0)
-            argp_error(state, "name at least one image behind the checkpoint");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    observe_values *v = values;
+    if (v->files.count == 0)
+        return "name a checkpoint, such as results/demo/checkpoints/resnet18_last.safetensors";
+    v->network.checkpoint = v->files.items[0];
+    return v->files.count > 1 ? NULL : "name at least one image behind the checkpoint";
 }
 
-static enum qd_status read_images(qd_context *ctx, const observe_options *options, int64_t size, float *batch)
+static enum qd_status read_images(qd_context *ctx, const char *const *paths, int64_t count, int64_t size,
+                                  float *batch)
 {
-    for (int64_t i = 0; i < options->image_count; i++) {
+    for (int64_t i = 0; i < count; i++) {
         qd_image image = {0};
-        QD_TRY(qd_image_read(ctx, options->images[i], &image));
+        QD_TRY(qd_image_read(ctx, paths[i], &image));
         enum qd_status status = qd_image_eval_transform(ctx, &image, (int32_t)size, batch + i * size * size * 3);
         qd_image_free(&image);
         QD_TRY(status);
@@ -138,27 +111,29 @@ static enum qd_status write_json(qd_context *ctx, const char *path, const qd_mod
     return status;
 }
 
-static enum qd_status observe(qd_context *ctx, observe_options *options)
+static enum qd_status observe(qd_context *ctx, void *values)
 {
+    observe_values *v = values;
+    const int64_t image_count = v->files.count - 1;
     enum qd_status status = QD_OK;
     qd_network *network = NULL;
     qd_module_report *reports = NULL;
     float *batch = NULL;
-    options->network.max_batch = options->image_count;
-    QD_TRY_GOTO(qd_network_load(ctx, &options->network, &network));
+    v->network.max_batch = image_count;
+    QD_TRY_GOTO(qd_network_load(ctx, &v->network, &network));
     int64_t size = qd_network_image_size(network);
-    batch = calloc((size_t)(options->image_count * size * size * 3), sizeof *batch);
+    batch = calloc((size_t)(image_count * size * size * 3), sizeof *batch);
     if (!batch) {
         status = QD_ERR_MEMORY;
         goto fail;
     }
     int count = 0;
-    QD_TRY_GOTO(read_images(ctx, options, size, batch));
-    QD_TRY_GOTO(qd_network_observe(network, batch, options->image_count, &reports, &count));
+    QD_TRY_GOTO(read_images(ctx, v->files.items + 1, image_count, size, batch));
+    QD_TRY_GOTO(qd_network_observe(network, batch, image_count, &reports, &count));
     int path_width = print_table(reports, count);
     QD_TRY_GOTO(print_worst(reports, count, path_width));
-    if (options->json)
-        QD_TRY_GOTO(write_json(ctx, options->json, reports, count));
+    if (v->json)
+        QD_TRY_GOTO(write_json(ctx, v->json, reports, count));
 fail:
     free(reports);
     free(batch);
@@ -166,30 +141,27 @@ fail:
     return status;
 }
 
+static const cli_option options[] = {
+    {"json", 0, "FILE", "Write one object keyed by module path as well", CLI_TEXT(observe_values, json)},
+    {0},
+};
+
+static const cli_command command = {
+    .options = options,
+    .groups = {CLI_NETWORK_GROUP(offsetof(observe_values, network))},
+    .usage = "CHECKPOINT IMAGE...",
+    .argument_at = offsetof(observe_values, files),
+    .doc = "What every called module of a checkpoint puts out over the given images, in eval mode with the "
+           "validation transform: shape, smallest and largest value, mean, standard deviation, range, share of "
+           "zeros, and the largest value in standard deviations."
+           "\vExample: quantdrift observe results/demo/checkpoints/resnet18_last.safetensors "
+           "data/synth/val/*/*.jpg --json observed.json",
+    .check = check,
+    .run = observe,
+};
+
 int cli_command_observe(int argc, char **argv)
 {
-    const struct argp_child children[] = {
-        {&cli_network_argp, 0, CLI_NETWORK_HEADING, 1}, {&cli_common_argp, 0, "Common options:", 2}, {0}};
-    const struct argp argp = {
-        .options = option_list,
-        .parser = parse_option,
-        .args_doc = "CHECKPOINT IMAGE...",
-        .doc = "What every called module of a checkpoint puts out over the given images, in eval mode with the "
-               "validation transform: shape, smallest and largest value, mean, standard deviation, range, share of "
-               "zeros, and the largest value in standard deviations."
-               "\vExample: quantdrift observe results/demo/checkpoints/resnet18_last.safetensors "
-               "data/synth/val/*/*.jpg --json observed.json",
-        .children = children,
-    };
-    observe_options options = {.images = calloc((size_t)argc, sizeof(char *))};
-    if (!options.images)
-        return cli_error(QD_ERR_MEMORY, "out of memory");
-    argp_parse(&argp, argc, argv, 0, NULL, &options);
-
-    qd_context *ctx = NULL;
-    enum qd_status status = cli_create_context(&options.common, &ctx);
-    int code = status == QD_OK ? cli_report(ctx, observe(ctx, &options)) : cli_exit_code(status);
-    qd_context_destroy(ctx);
-    free(options.images);
-    return code;
+    observe_values values = {0};
+    return cli_run(&command, argc, argv, &values);
 }

@@ -1,48 +1,19 @@
 #include "base/json.h"
 #include "cli/bench_options.h"
-#include "cli/cli.h"
 #include <stdio.h>
 
-enum { KEY_TRACE = 0x100, KEY_FORWARD };
-
-typedef struct profile_options {
+typedef struct profile_values {
     cli_common common;
     qd_benchmark_config config;
     const char *trace;
-} profile_options;
+    bool forward;
+} profile_values;
 
-static const struct argp_option option_list[] = {
-    {"trace", KEY_TRACE, "FILE", 0, "Write the last step as a Chrome trace (chrome://tracing, Perfetto)", 0},
-    {"forward", KEY_FORWARD, NULL, 0, "The forward pass in eval mode only (default: a whole training step)", 0},
-    {0},
-};
-
-static error_t parse_option(int key, char *arg, struct argp_state *state)
+static const char *check(void *values)
 {
-    profile_options *options = state->input;
-    switch (key) {
-    case KEY_TRACE:
-        options->trace = arg;
-        return 0;
-    case KEY_FORWARD:
-        options->config.training = false;
-        return 0;
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &options->config;
-        state->child_inputs[1] = &options->common;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (options->config.model)
-            argp_error(state, "one model at a time: '%s' is too much", arg);
-        options->config.model = arg;
-        return 0;
-    case ARGP_KEY_END:
-        if (!options->config.model)
-            argp_error(state, "name a model: resnet18 or efficientnet_b0");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    profile_values *v = values;
+    v->config.training = !v->forward;
+    return v->config.model ? NULL : "name a model: resnet18 or efficientnet_b0";
 }
 
 static void print_line(const char *module, const char *layer, const char *pass, const char *shape, double seconds,
@@ -115,37 +86,42 @@ static enum qd_status write_trace(qd_context *ctx, const char *path, const qd_pr
     return status;
 }
 
+static enum qd_status profile(qd_context *ctx, void *values)
+{
+    const profile_values *v = values;
+    qd_profile found = {0};
+    QD_TRY(qd_profile_run(ctx, &v->config, &found));
+    print_table(&found);
+    const enum qd_status status = v->trace ? write_trace(ctx, v->trace, &found) : QD_OK;
+    qd_profile_free(&found);
+    return status;
+}
+
+static const cli_option options[] = {
+    {"trace", 0, "FILE", "Write the last step as a Chrome trace (chrome://tracing, Perfetto)",
+     CLI_TEXT(profile_values, trace)},
+    {"forward", 0, NULL, "The forward pass in eval mode only (default: a whole training step)",
+     CLI_FLAG(profile_values, forward)},
+    {0},
+};
+
+static const cli_command command = {
+    .options = options,
+    .groups = {CLI_BENCH_GROUP(offsetof(profile_values, config))},
+    .usage = "MODEL",
+    .argument = "model",
+    .argument_at = offsetof(profile_values, config.model),
+    .doc = "Where a training step's time goes, layer by layer: milliseconds of the best of several steps, GFLOP/s, "
+           "GB/s, and the floor: the layer's operations at this machine's peak or its fewest bytes at this machine's "
+           "bandwidth, both measured first. Convolutions count as direct ones: where Winograd's way is taken, the "
+           "floor can be passed."
+           "\vExample: quantdrift profile efficientnet_b0 --batch 32 --trace trace.json",
+    .check = check,
+    .run = profile,
+};
+
 int cli_command_profile(int argc, char **argv)
 {
-    const struct argp_child children[] = {
-        {&cli_bench_argp, 0, "What to measure:", 1}, {&cli_common_argp, 0, "Common options:", 2}, {0}};
-    const struct argp argp = {
-        .options = option_list,
-        .parser = parse_option,
-        .args_doc = "MODEL",
-        .doc =
-            "Where a training step's time goes, layer by layer: milliseconds of the best of several steps, GFLOP/s, "
-            "GB/s, and the floor: the layer's operations at this machine's peak or its fewest bytes at this "
-            "machine's bandwidth, both measured first. Convolutions count as direct ones: where Winograd's way is "
-            "taken, the floor can be passed."
-            "\vExample: quantdrift profile efficientnet_b0 --batch 32 --trace trace.json",
-        .children = children,
-    };
-    profile_options options = {.config = cli_bench_defaults()};
-    argp_parse(&argp, argc, argv, 0, NULL, &options);
-
-    qd_context *ctx = NULL;
-    enum qd_status status = cli_create_context(&options.common, &ctx);
-    if (status != QD_OK)
-        return cli_exit_code(status);
-    qd_profile profile = {0};
-    status = qd_profile_run(ctx, &options.config, &profile);
-    if (status == QD_OK)
-        print_table(&profile);
-    if (status == QD_OK && options.trace)
-        status = write_trace(ctx, options.trace, &profile);
-    const int code = cli_report(ctx, status);
-    qd_profile_free(&profile);
-    qd_context_destroy(ctx);
-    return code;
+    profile_values values = {.config = cli_bench_defaults()};
+    return cli_run(&command, argc, argv, &values);
 }

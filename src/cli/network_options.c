@@ -1,32 +1,48 @@
 #include "cli/network_options.h"
-#include "cli/cli.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 
-enum { KEY_MODEL = 0x200, KEY_IMAGE_SIZE, KEY_NUM_CLASSES };
-
-static const struct argp_option option_list[] = {
-    {"model", KEY_MODEL, "NAME", 0, "resnet18, efficientnet_b0 or a variant (default: as the file says)", 0},
-    {"image-size", KEY_IMAGE_SIZE, "PIXELS", 0, "Side of the images (default: as the file says, else 224)", 0},
-    {"num-classes", KEY_NUM_CLASSES, "N", 0, "Classes (default: as the file says, or its head's shape)", 0},
+const cli_option cli_network_options[] = {
+    {"model", 0, "NAME", "resnet18, efficientnet_b0 or a variant (default: as the file says)",
+     CLI_TEXT(qd_network_config, model)},
+    {"image-size", 0, "PIXELS", "Side of the images (default: as the file says, else 224)",
+     CLI_INT(qd_network_config, image_size, CLI_MIN_IMAGE_SIZE, CLI_MAX_IMAGE_SIZE)},
+    {"num-classes", 0, "N", "Classes (default: as the file says, or its head's shape)",
+     CLI_INT(qd_network_config, num_classes, 1, 100000)},
     {0},
 };
 
-static error_t parse_option(int key, char *arg, struct argp_state *state)
+const cli_option cli_scale_options[] = {
+    {"data", 0, "DIR", "Folder with train/, or with one folder a class", CLI_TEXT(cli_scales, data)},
+    {"calibration-images", 0, "N", "Images that choose the scales (default 1000)",
+     CLI_INT(cli_scales, images, 1, CLI_MAX_COUNT)},
+    {"calibration-seed", 0, "N", "Which ones (default 0, as in an experiment)",
+     CLI_INT(cli_scales, seed, 0, INT64_MAX)},
+    {"per-channel", 0, NULL, "A scale for every output channel's weights",
+     CLI_FLAG(cli_scales, quantize.per_channel)},
+    {"unsigned", 0, NULL, "Activations as uint8 instead of int8",
+     CLI_FLAG(cli_scales, quantize.unsigned_activations)},
+    {0},
+};
+
+enum qd_status cli_open_calibration(qd_context *ctx, cli_scales *scales, qd_dataset **out)
 {
-    qd_network_config *config = state->input;
-    switch (key) {
-    case KEY_MODEL:
-        config->model = arg;
-        return 0;
-    case KEY_IMAGE_SIZE:
-        /* Networks of five halvings see nothing below 32; 4096 keeps sizes far from overflow. */
-        config->image_size = cli_parse_int(state, "--image-size", arg, 32, 4096);
-        return 0;
-    case KEY_NUM_CLASSES:
-        config->num_classes = cli_parse_int(state, "--num-classes", arg, 1, 100000);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    char *train_folder = scales->data ? cli_subfolder(scales->data, "train") : NULL;
+    enum qd_status status = QD_OK;
+    scales->quantize.calibration_images = scales->images;
+    scales->quantize.calibration_seed = (uint64_t)scales->seed;
+    *out = NULL;
+    if (scales->data)
+        status = qd_dataset_open(ctx, train_folder ? train_folder : scales->data, QD_BAD_IMAGE_ERROR, out);
+    scales->quantize.calibration = *out;
+    free(train_folder);
+    return status;
 }
 
-const struct argp cli_network_argp = {.options = option_list, .parser = parse_option};
+void cli_print_network(const qd_network *network)
+{
+    printf("%s%s for %" PRId64 " classes at %" PRId64 " px", qd_network_model_name(network),
+           qd_network_is_quantized(network) ? " INT8" : "", qd_network_class_count(network),
+           qd_network_image_size(network));
+}

@@ -3,8 +3,9 @@
  * "<module>.weight" in PyTorch's shape, float32 "<module>.weight.scale" (one value, or one an output channel) and
  * int32
  * "<module>.bias"; a layer that stays float has float32 weights and no scale; biases are float32 where the layer or
- * its input stays float. Functions looked up have int8 "<tensor>.table" [256]. Scales of activations are in the
- * encodings of the header. Multipliers, products of tables and packed weights follow from these.
+ * its input stays float. Functions looked up have uint8 "<tensor>.table" [256], codes plus 128 by the input's code
+ * plus 128. Scales of activations are in the encodings of the header. Multipliers, products of tables and packed
+ * weights follow from these.
  */
 #ifndef QD_EXCHANGE_QUANTIZED_MODEL_H
 #define QD_EXCHANGE_QUANTIZED_MODEL_H

@@ -175,15 +175,17 @@ static enum qd_status fill_table(reader *r, qd_qstep *step)
     static const int64_t size = 256;
     char name[QD_QUANTIZED_NAME_BYTES];
     int quantizer = -1;
-    int8_t *table = qd_qgraph_function_table(r->q, step, &quantizer);
+    uint8_t *table = qd_qgraph_function_table(r->q, step, &quantizer);
     if (!table)
         return QD_OK;
     const qd_quantizer *of = &r->q->quantizers[quantizer];
+    const int32_t low = of->params.range.low + QD_STORED_OFFSET, high = of->params.range.high + QD_STORED_OFFSET;
     qd_quantized_table_name(of, name);
-    QD_TRY(fill_tensor(r, name, qd_tensor_contiguous(QD_S8, 1, &size, table)));
-    return all_within(table, size, of->params.range.low, of->params.range.high)
-               ? QD_OK
-               : refuse(r, name, "a code is outside of its tensor's bits");
+    QD_TRY(fill_tensor(r, name, qd_tensor_contiguous(QD_U8, 1, &size, table)));
+    for (int64_t i = 0; i < size; i++)
+        if (table[i] < low || table[i] > high)
+            return refuse(r, name, "a code is outside of its tensor's bits");
+    return QD_OK;
 }
 
 static enum qd_status fill_network(reader *r)

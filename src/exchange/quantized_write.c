@@ -76,13 +76,13 @@ static enum qd_status list_tensors(qd_context *ctx, const char *path, const qd_g
         return qd_fail(ctx, QD_ERR_MEMORY, "writing '%s': memory is short", path);
     for (int i = 0; i < q->step_count; i++) {
         int quantizer = -1;
-        int8_t *table = qd_qgraph_function_table(q, &q->steps[i], &quantizer);
+        uint8_t *table = qd_qgraph_function_table(q, &q->steps[i], &quantizer);
         if (q->steps[i].conv >= 0)
             add_conv(l, graph, q, &q->steps[i]);
         if (!table)
             continue;
         qd_quantized_table_name(&q->quantizers[quantizer], next_name(l));
-        add(l, qd_tensor_contiguous(QD_S8, 1, &table_size, table));
+        add(l, qd_tensor_contiguous(QD_U8, 1, &table_size, table));
     }
     return QD_OK;
 }
@@ -102,10 +102,10 @@ enum qd_status qd_quantized_write(qd_context *ctx, const char *path, const qd_gr
         .activation_signed = scheme->activation_signed,
         .activation_symmetric = scheme->activation_symmetric,
     };
-    if (!qd_qgraph_has_integer_form(qgraph))
+    if (scheme->weight_bits > 8 || scheme->activation_bits > 8)
         return qd_fail(ctx, QD_ERR_USAGE,
-                       "writing '%s': a quantized model file holds codes of at most 8 bits and static ranges; this "
-                       "network (%d bits for weights, %d for activations, or some of its tensors) has more",
+                       "writing '%s': a quantized model file holds codes of at most 8 bits, this network has %d for "
+                       "weights and %d for activations",
                        path, scheme->weight_bits, scheme->activation_bits);
     snprintf(header.model, sizeof header.model, "%s", graph->model_name);
     snprintf(header.head, sizeof header.head, "%s", qd_head_names[config->head]);

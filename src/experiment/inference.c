@@ -132,6 +132,7 @@ static enum qd_status prepare(measurement *m)
     if (config->frames)
         QD_TRY(qd_frames_open(m->ctx, config->frames, &m->frames));
     QD_TRY(qd_network_load(m->ctx, &network, &m->network));
+    QD_TRY(qd_network_require_float(m->network, "measuring"));
     QD_TRY(qd_energy_meter_create(m->ctx, config->powercap, &m->meter));
     m->runs = config->runs ? config->runs
               : m->frames  ? (qd_frames_count(m->frames) + batch - 1) / batch

@@ -1,6 +1,6 @@
 /*
  * A quantized model file: a safetensors container whose tensors are int8 weights, int32 biases, float32 scales and
- * int8 tables, and whose metadata tell what network they are of and how they are scaled.
+ * uint8 tables, and whose metadata tell what network they are of and how they are scaled.
  *
  * Metadata: "format" "pt"; "quantdrift_quantized" the version; "model", "head", "num_classes", "image_size";
  * "scheme", a JSON object; "encodings", those of formats/encodings.h on one line, weights without ranges and scales;

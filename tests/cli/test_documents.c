@@ -66,6 +66,15 @@ static const struct {
     {"build/gcc/quantdrift export resnet18.safetensors --format onnx-qdq --data data/synth -o resnet18_qdq.onnx",
      NULL},
     {"build/gcc/quantdrift inspect resnet18_qdq.onnx --json resnet18_scales.json", NULL},
+    {"build/gcc/quantdrift quantize results/demo/checkpoints/resnet18_last.safetensors --data data/synth -o "
+     "resnet18_int8.safetensors",
+     NULL},
+    {"build/gcc/quantdrift quantize results/demo/checkpoints/resnet18_last.safetensors --encodings "
+     "resnet18_int8_encodings.json -o edited.safetensors",
+     NULL},
+    {"build/gcc/quantdrift eval results/demo/checkpoints/resnet18_last.safetensors resnet18_int8.safetensors --data "
+     "data/synth --json scores.json",
+     NULL},
     {"build/gcc/quantdrift run experiments/causes.json --data data/synth --dry-run --rate 100", NULL},
     {"build/gcc/quantdrift status results", NULL},
     {"build/gcc/quantdrift verify results/demo", NULL},

@@ -127,8 +127,8 @@ Test(jobs, a_run_leaves_results_table_and_checkpoints)
     char *checkpoint = tiny_checkpoint(&t, "efficientnet_b0_last.safetensors");
     outcome eval = QUANTDRIFT("eval", checkpoint, "--data", t.data);
     expect_done(&eval);
-    cr_assert_not_null(strstr(eval.out, "EfficientNet-B0 at 32 px"), "%s", eval.out);
-    cr_assert_not_null(strstr(eval.out, "20 images, loss "), "%s", eval.out);
+    cr_assert_not_null(strstr(eval.out, "EfficientNet-B0 float32 at 32 px: loss "), "%s", eval.out);
+    cr_assert_not_null(strstr(eval.out, "20 images, 10 classes"), "%s", eval.out);
     outcome_free(&eval);
     expect_observation(&t, checkpoint);
 

@@ -32,14 +32,15 @@ static void expect_usage_error(outcome result, const char *piece)
 Test(usage, help_lists_every_command)
 {
     expect_in_output(PIECES("quantdrift", "--help"),
-                     PIECES("run ", "synth ", "dataset ", "eval ", "observe ", "bench ", "profile ", "init-study ",
-                            "batch ", "status ", "verify ", "--version", "Exit codes", "Example"));
+                     PIECES("run ", "synth ", "dataset ", "quantize ", "eval ", "observe ", "bench ", "profile ",
+                            "init-study ", "batch ", "status ", "verify ", "--version", "Exit codes", "Example"));
 }
 
 Test(usage, every_command_has_help_with_an_example)
 {
-    static const char *const commands[] = {"run",     "synth",      "dataset", "eval",   "observe", "bench",
-                                           "profile", "init-study", "batch",   "status", "verify"};
+    static const char *const commands[] = {"run",     "synth",  "dataset", "quantize",   "eval",
+                                           "observe", "bench",  "profile", "init-study", "batch",
+                                           "import",  "export", "inspect", "status",     "verify"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         char example[64];
         snprintf(example, sizeof example, "quantdrift %s", commands[i]);
@@ -76,7 +77,7 @@ Test(usage, unknown_things_are_refused_with_code_2)
     expect_usage_error(QUANTDRIFT("eval", "x.safetensors"), "--data is missing");
     expect_usage_error(QUANTDRIFT("observe", "x.safetensors"), "at least one image");
     expect_usage_error(QUANTDRIFT("bench", "train"), "--model is missing");
-    expect_usage_error(QUANTDRIFT("bench", "sprint"), "expected train, forward or infer, got 'sprint'");
+    expect_usage_error(QUANTDRIFT("bench", "sprint"), "expected one of train|forward|infer, got 'sprint'");
     expect_usage_error(QUANTDRIFT("profile"), "name a model");
     expect_refusal(QUANTDRIFT("profile", "vgg"), 2, "unknown model 'vgg'");
     expect_refusal(QUANTDRIFT("init_study"), 2, "unknown command 'init_study'");

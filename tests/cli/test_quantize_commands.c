@@ -1,0 +1,417 @@
+/* quantize and eval as people call them. */
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/program.h"
+#include "cli/tiny.h"
+#include "formats/safetensors.h"
+#include "support/fixture.h"
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+TestSuite(quantize_commands);
+
+static void done(outcome result)
+{
+    expect_done(&result);
+    outcome_free(&result);
+}
+
+static char *read_file(const char *path, size_t *size)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    cr_assert_eq(qd_file_read(NULL, path, 1 << 26, &text, &bytes), QD_OK, "cannot read '%s'", path);
+    if (size)
+        *size = bytes;
+    return text;
+}
+
+static void expect_same_file(const char *a, const char *b)
+{
+    size_t size_a, size_b;
+    char *text_a = read_file(a, &size_a), *text_b = read_file(b, &size_b);
+    cr_assert_eq(size_a, size_b, "'%s' and '%s' have different sizes", a, b);
+    cr_assert_eq(memcmp(text_a, text_b, size_a), 0, "'%s' and '%s' differ", a, b);
+    free(text_a);
+    free(text_b);
+}
+
+/* A tiny data set, a checkpoint of ResNet18 trained on it for a step, and paths beside them. */
+typedef struct bench {
+    tiny t;
+    char *checkpoint, *model, *encodings, *other, *other_encodings, *json;
+} bench;
+
+static bench bench_create(void)
+{
+    bench b = {.t = tiny_create()};
+    done(QUANTDRIFT("run", b.t.experiment, "--quiet", "--set", "models=[\"resnet18\"]", "--set", "max_steps=1",
+                    "--set", "quantization.enabled=false"));
+    b.checkpoint = tiny_checkpoint(&b.t, "resnet18_last.safetensors");
+    b.model = test_folder_path(b.t.folder, "int8.safetensors");
+    b.encodings = test_folder_path(b.t.folder, "int8_encodings.json");
+    b.other = test_folder_path(b.t.folder, "other.safetensors");
+    b.other_encodings = test_folder_path(b.t.folder, "other_encodings.json");
+    b.json = test_folder_path(b.t.folder, "found.json");
+    return b;
+}
+
+static void bench_destroy(bench *b)
+{
+    free(b->checkpoint);
+    free(b->model);
+    free(b->encodings);
+    free(b->other);
+    free(b->other_encodings);
+    free(b->json);
+    tiny_destroy(&b->t);
+}
+
+#define QUANTIZE(b, ...) QUANTDRIFT("quantize", (b)->checkpoint, __VA_ARGS__)
+
+static double file_bytes(const char *path)
+{
+    struct stat info;
+    cr_assert_eq(stat(path, &info), 0, "no '%s'", path);
+    return (double)info.st_size;
+}
+
+static cJSON *read_json(const char *path)
+{
+    cJSON *root = NULL;
+    cr_assert_eq(qd_json_read(NULL, path, 1 << 26, false, &root), QD_OK, "'%s'", path);
+    return root;
+}
+
+static double number(const cJSON *object, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    cr_assert(cJSON_IsNumber(item), "no number '%s'", key);
+    return item->valuedouble;
+}
+
+Test(quantize_commands, a_quantized_model_runs_by_itself)
+{
+    bench b = bench_create();
+    char *weights = test_folder_path(b.t.folder, "float.safetensors");
+    outcome made = QUANTIZE(&b, "--data", b.t.data, "-o", b.model);
+    expect_done(&made);
+    cr_assert_not_null(strstr(made.out, "ResNet18 INT8 for 10 classes at 32 px"), "%s", made.out);
+    outcome_free(&made);
+    done(QUANTDRIFT("export", b.checkpoint, "--format", "safetensors", "-o", weights));
+    cr_assert_leq(file_bytes(b.model), 0.28 * file_bytes(weights));
+
+    /* The scales are those of an export, and the loss of a run's INT8 network. */
+    done(QUANTDRIFT("export", b.checkpoint, "--format", "encodings", "--data", b.t.data, "-o", b.other_encodings));
+    expect_same_file(b.encodings, b.other_encodings);
+
+    char *checkpoint = b.checkpoint;
+    outcome seen = QUANTDRIFT("eval", checkpoint, b.model, "--data", b.t.data, "--json", b.json);
+    expect_done(&seen);
+    cr_assert_not_null(strstr(seen.out, "ResNet18 float32 at 32 px: loss "), "%s", seen.out);
+    cr_assert_not_null(strstr(seen.out, "ResNet18 INT8 at 32 px: loss "), "%s", seen.out);
+    cr_assert_not_null(strstr(seen.out, "B against A: same prediction for "), "%s", seen.out);
+    cr_assert_not_null(strstr(seen.out, "95 % interval "), "%s", seen.out);
+    cr_assert_not_null(strstr(seen.out, "confusion of B"), "%s", seen.out);
+    outcome_free(&seen);
+    cJSON *root = read_json(b.json);
+    const cJSON *networks = cJSON_GetObjectItem(root, "networks"), *network;
+    cr_assert_eq(number(root, "images"), 20);
+    cr_assert_eq(cJSON_GetArraySize(networks), 2);
+    cJSON_ArrayForEach(network, networks)
+    {
+        const cJSON *row, *cell, *class;
+        double images = 0, correct = 0, diagonal = 0;
+        int i = 0;
+        cJSON_ArrayForEach(row, cJSON_GetObjectItem(network, "confusion"))
+        {
+            int k = 0;
+            cJSON_ArrayForEach(cell, row)
+            {
+                images += cell->valuedouble;
+                diagonal += i == k++ ? cell->valuedouble : 0;
+            }
+            i++;
+        }
+        cJSON_ArrayForEach(class, cJSON_GetObjectItem(network, "classes")) correct += number(class, "correct");
+        cr_assert(images == 20 && diagonal == correct && correct == number(network, "correct"));
+        cr_assert_float_eq(number(network, "accuracy_percent"), 5 * correct, 1e-12);
+    }
+    const cJSON *against = cJSON_GetObjectItem(cJSON_GetArrayItem(networks, 1), "against_first");
+    cr_assert_leq(number(against, "drop_low_points"), number(against, "drop_points"));
+    cr_assert_geq(number(against, "drop_high_points"), number(against, "drop_points"));
+    cr_assert_null(cJSON_GetObjectItem(cJSON_GetArrayItem(networks, 0), "against_first"));
+    cJSON_Delete(root);
+
+    seen = QUANTDRIFT("inspect", b.model, "--json", b.json);
+    expect_done(&seen);
+    cr_assert_not_null(strstr(seen.out, "quantized model, "), "%s", seen.out);
+    cr_assert_not_null(strstr(seen.out, "layer1.0.relu#1"), "%s", seen.out);
+    outcome_free(&seen);
+    root = read_json(b.json);
+    const cJSON *quantizers = cJSON_GetObjectItem(root, "quantizers");
+    cJSON *encodings = read_json(b.encodings);
+    const cJSON *activations = cJSON_GetObjectItem(encodings, "activations");
+    const cJSON *listed = cJSON_GetObjectItem(encodings, "weights");
+    cr_assert_eq(cJSON_GetArraySize(quantizers), cJSON_GetArraySize(activations) + cJSON_GetArraySize(listed));
+    const cJSON *quantizer;
+    cJSON_ArrayForEach(quantizer, quantizers)
+    {
+        const char *name = cJSON_GetObjectItem(quantizer, "tensor")->valuestring;
+        const cJSON *encoding = cJSON_GetObjectItemCaseSensitive(activations, name);
+        encoding = encoding ? encoding : cJSON_GetObjectItemCaseSensitive(listed, name);
+        cr_assert_not_null(encoding, "'%s'", name);
+        cr_assert_eq(cJSON_GetArrayItem(cJSON_GetObjectItem(quantizer, "scale"), 0)->valuedouble,
+                     number(encoding, "scale"));
+        cr_assert_eq(cJSON_GetArrayItem(cJSON_GetObjectItem(quantizer, "zero_point"), 0)->valuedouble,
+                     number(encoding, "zero_point"));
+    }
+    cJSON_Delete(encodings);
+    cJSON_Delete(root);
+    free(weights);
+    bench_destroy(&b);
+}
+
+/* Replaces the first `from` behind `after` in a text file. */
+static void edit(const char *path, const char *after, const char *from, const char *to)
+{
+    char *text = read_file(path, NULL);
+    char *place = strstr(text, after);
+    cr_assert_not_null(place, "no '%s' in '%s'", after, path);
+    char *found = strstr(place, from);
+    cr_assert_not_null(found, "no '%s' behind '%s'", from, after);
+    char *edited = qd_format("%.*s%s%s", (int)(found - text), text, to, found + strlen(from));
+    test_file_write(path, edited, strlen(edited));
+    free(edited);
+    free(text);
+}
+
+/* A tensor's object becomes another text. */
+static void replace_entry(const char *path, const char *name, const char *to)
+{
+    char *text = read_file(path, NULL), *key = qd_format("\"%s\": ", name);
+    char *begin = strstr(text, key);
+    cr_assert_not_null(begin, "no '%s'", name);
+    begin += strlen(key);
+    char *end = strchr(begin, '}') + 1;
+    char *edited = qd_format("%.*s%s%s", (int)(begin - text), text, to, end);
+    test_file_write(path, edited, strlen(edited));
+    free(edited);
+    free(key);
+    free(text);
+}
+
+Test(quantize_commands, encodings_go_in_a_circle)
+{
+    bench b = bench_create();
+    static const char *const forms[][2] = {{"--per-channel", "--unsigned"}, {"--symmetric", "--weight-bits=6"}};
+    for (int i = 0; i < 2; i++) {
+        done(QUANTIZE(&b, "--data", b.t.data, "--calibration-images", "8", forms[i][0], forms[i][1], "-o", b.model));
+        /* Given back unedited, without images, under the same form: the same bytes. */
+        done(QUANTIZE(&b, "--encodings", b.encodings, forms[i][0], forms[i][1], "-o", b.other));
+        expect_same_file(b.model, b.other);
+        expect_same_file(b.encodings, b.other_encodings);
+    }
+    bench_destroy(&b);
+}
+
+Test(quantize_commands, what_is_marked_float_stays_float)
+{
+    bench b = bench_create();
+    done(QUANTIZE(&b, "--data", b.t.data, "-o", b.model));
+    replace_entry(b.encodings, "layer1.0.relu", "\"float\"");
+    replace_entry(b.encodings, "layer2.0.conv1.weight", "\"float\"");
+    done(QUANTIZE(&b, "--encodings", b.encodings, "-o", b.other));
+    outcome seen = QUANTDRIFT("inspect", b.other);
+    expect_done(&seen);
+    const char *line = strstr(seen.out, "layer2.0.conv1.weight");
+    cr_assert_not_null(strstr(line, "float32"), "%s", line);
+    outcome_free(&seen);
+    cJSON *root = read_json(b.other_encodings);
+    const cJSON *marked = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItem(root, "activations"), "layer1.0.relu");
+    cr_assert_str_eq(cJSON_GetStringValue(marked), "float");
+    cJSON_Delete(root);
+    done(QUANTDRIFT("eval", b.model, b.other, "--data", b.t.data));
+    /* A tensor that is not named is calibrated, and needs images. */
+    edit(b.encodings, "\"activations\"", "\"input\": ", "\"fc\": ");
+    expect_refusal(QUANTIZE(&b, "--encodings", b.encodings, "-o", b.other), 3, "has no tensor 'fc'");
+    root = read_json(b.encodings);
+    cJSON_DeleteItemFromObject(cJSON_GetObjectItem(root, "activations"), "fc");
+    cr_assert_eq(qd_json_write(NULL, b.encodings, root), QD_OK);
+    cJSON_Delete(root);
+    expect_refusal(QUANTIZE(&b, "--encodings", b.encodings, "-o", b.other), 2, "calibration images");
+    done(QUANTIZE(&b, "--encodings", b.encodings, "--data", b.t.data, "-o", b.other));
+    bench_destroy(&b);
+}
+
+Test(quantize_commands, groups_are_folders)
+{
+    bench b = bench_create();
+    char *class = tiny_class(&b.t, "val", 3), *image = tiny_image(&b.t, "val", 3);
+    char *video = qd_format("%s/video7", class), *moved = qd_format("%s/video7/frame%s", class, strrchr(image, '.'));
+    cr_assert_eq(mkdir(video, 0700), 0);
+    cr_assert_eq(rename(image, moved), 0);
+    outcome seen = QUANTDRIFT("eval", b.checkpoint, "--data", b.t.data, "--group-by", "folder", "--json", b.json);
+    expect_done(&seen);
+    cr_assert_not_null(strstr(seen.out, "\nvideo7"), "%s", seen.out);
+    outcome_free(&seen);
+    cJSON *root = read_json(b.json);
+    const cJSON *group, *groups = cJSON_GetObjectItem(root, "groups");
+    double images = 0;
+    cr_assert_eq(cJSON_GetArraySize(groups), 11);
+    cJSON_ArrayForEach(group, groups)
+    {
+        const bool is_video = strcmp(cJSON_GetObjectItem(group, "group")->valuestring, "video7") == 0;
+        images += number(group, "images");
+        if (is_video)
+            cr_assert_eq(number(group, "images"), 1);
+    }
+    cr_assert_eq(images, 20);
+    cJSON_Delete(root);
+    free(class);
+    free(image);
+    free(video);
+    free(moved);
+    bench_destroy(&b);
+}
+
+/* The checkpoint with the tensors that begin with `prefix` set to 0. */
+static void silence(const char *from, const char *to, const char *prefix)
+{
+    qd_safetensors *file = NULL;
+    cr_assert_eq(qd_safetensors_open(NULL, from, &file), QD_OK);
+    const int count = qd_safetensors_count(file), entries = qd_safetensors_metadata_count(file);
+    qd_tensor *tensors = calloc((size_t)count, sizeof *tensors);
+    qd_metadata_entry *metadata = calloc((size_t)entries, sizeof *metadata);
+    int kept = 0;
+    cr_assert(tensors && metadata);
+    for (int i = 0; i < count; i++) {
+        tensors[i] = *qd_safetensors_get(file, i);
+        if (strncmp(tensors[i].name, prefix, strlen(prefix)) == 0 && tensors[i].dtype == QD_F32)
+            memset(tensors[i].data, 0, (size_t)qd_tensor_count(&tensors[i]) * sizeof(float));
+    }
+    qd_safetensors_metadata_entries(file, metadata);
+    for (int i = 0; i < entries; i++)
+        if (strcmp(metadata[i].key, "sha256") != 0)
+            metadata[kept++] = metadata[i];
+    cr_assert_eq(qd_safetensors_write(NULL, to, tensors, count, metadata, kept), QD_OK);
+    free(tensors);
+    free(metadata);
+    qd_safetensors_close(file);
+}
+
+Test(quantize_commands, bad_input_is_refused_with_one_sentence)
+{
+    bench b = bench_create();
+    char *empty = test_folder_path(b.t.folder, "empty"), *dead = test_folder_path(b.t.folder, "dead.safetensors");
+    cr_assert_eq(mkdir(empty, 0700), 0);
+    expect_refusal(QUANTIZE(&b, "--data", empty, "-o", b.model), 3, "empty");
+    expect_refusal(QUANTIZE(&b, "--data", "/no/such", "-o", b.model), 3, "/no/such");
+    silence(b.checkpoint, dead, "layer3.0.bn1.");
+    expect_refusal(QUANTDRIFT("quantize", dead, "--data", b.t.data, "-o", b.model), 3,
+                   "tensor 'layer3.0.relu#1' was 0 for every calibration image");
+    cr_assert(!qd_file_exists(b.model) && !qd_file_exists(b.encodings), "a refusal writes nothing");
+
+    done(QUANTIZE(&b, "--data", b.t.data, "-o", b.model));
+    size_t size;
+    char *bytes = read_file(b.model, &size), *text = read_file(b.encodings, NULL);
+    static const struct {
+        const char *after, *from, *to, *piece;
+    } edits[] = {
+        {"\"activations\"", "\"relu\": ", "\"rulu\": ", "has no tensor 'rulu'"},
+        {"\"weights\"", "\"fc.weight\": ", "\"fd.weight\": ", "has no weight 'fd.weight'"},
+        {"\"relu\": ", "\"scale\": ", "\"scale\": 0, \"x\": ", "expected an object of bits"},
+        {"\"relu\": ", "\"scale\": ", "\"scale\": NaN, \"x\": ", "int8_encodings.json"},
+        {"\"relu\": ", "\"scale\": 0.", "\"scale\": 1.", "do not belong to the range"},
+        {"\"relu\": ", "\"scale\": 0.", "\"scale\": -0.", "a number above 0"},
+        {"\"model\"", "\"activations\"", "\"actuations\"", "expected an object 'activations'"},
+    };
+    for (size_t i = 0; i < sizeof edits / sizeof edits[0]; i++) {
+        edit(b.encodings, edits[i].after, edits[i].from, edits[i].to);
+        expect_refusal(QUANTIZE(&b, "--encodings", b.encodings, "-o", b.other), 3, edits[i].piece);
+        test_file_write(b.encodings, text, strlen(text));
+    }
+    replace_entry(b.encodings, "relu",
+                  "{\"bits\": 8, \"symmetric\": false, \"signed\": true, \"calibrator\": \"me\", \"scale\": 0, "
+                  "\"zero_point\": 0}");
+    expect_refusal(QUANTIZE(&b, "--encodings", b.encodings, "-o", b.other), 3, "a number above 0");
+    cr_assert(!qd_file_exists(b.other) && !qd_file_exists(b.other_encodings), "a refusal writes nothing");
+
+    test_file_write(b.other, bytes, size - 100);
+    expect_refusal(QUANTDRIFT("eval", b.other, "--data", b.t.data), 3, "other.safetensors");
+    for (size_t at = 40; at < size; at = 3 * at + 1) {
+        bytes[at] = (char)(bytes[at] ^ 16);
+        test_file_write(b.other, bytes, size);
+        expect_refusal(QUANTDRIFT("eval", b.other, "--data", b.t.data), 3, "other.safetensors");
+        expect_refusal(QUANTDRIFT("inspect", b.other), 3, "other.safetensors");
+        bytes[at] = (char)(bytes[at] ^ 16);
+    }
+
+    /* A quantized model is not what other commands need, and cannot be made to be something else. */
+    char *image = tiny_image(&b.t, "val", 0);
+    expect_refusal(QUANTDRIFT("import", b.model, "-o", b.other), 3, "is a quantized model");
+    expect_refusal(QUANTDRIFT("observe", b.model, image), 3, "this is a quantized model");
+    expect_refusal(QUANTDRIFT("export", b.model, "--format", "pth", "-o", b.other), 3, "this is a quantized model");
+    expect_refusal(QUANTDRIFT("quantize", b.model, "--data", b.t.data, "-o", b.other), 3,
+                   "this is a quantized model");
+    expect_refusal(QUANTDRIFT("eval", b.model, "--image-size", "64", "--data", b.t.data), 3, "another image size");
+
+    /* A full disk leaves no half of a file. */
+    const program full = {.max_file_bytes = 1 << 20};
+    char *third = test_folder_path(b.t.folder, "third.safetensors");
+    expect_refusal(program_run(&full, (const char *const[]){"quantdrift", "quantize", b.checkpoint, "--data",
+                                                            b.t.data, "-o", third, NULL}),
+                   1, "third.safetensors");
+    cr_assert_not(qd_file_exists(third));
+    free(third);
+    free(image);
+    free(bytes);
+    free(text);
+    free(empty);
+    free(dead);
+    bench_destroy(&b);
+}
+
+static void expect_usage(outcome result, const char *piece)
+{
+    cr_assert_eq(result.code, 2, "exit code %d: %s", result.code, result.err);
+    cr_assert_not_null(strstr(result.err, piece), "'%s' is not in: %s", piece, result.err);
+    outcome_free(&result);
+}
+
+Test(quantize_commands, wrong_usage)
+{
+    expect_usage(QUANTDRIFT("quantize"), "name a checkpoint");
+    expect_usage(QUANTDRIFT("quantize", "a"), "-o is missing");
+    expect_usage(QUANTDRIFT("quantize", "a", "-o", "b"), "--data is missing");
+    expect_usage(QUANTDRIFT("quantize", "a", "b"), "one checkpoint at a time: 'b' is too much");
+    expect_usage(QUANTDRIFT("quantize", "a", "-o", "b", "--weight-bits", "9"), "from 2 to 8, got '9'");
+    expect_usage(QUANTDRIFT("eval", "--data", "x"), "name a checkpoint or quantized model");
+    expect_usage(QUANTDRIFT("eval", "a", "--data", "x", "--group-by", "file"), "expected one of folder, got 'file'");
+}
+
+Test(quantize_commands, one_logit_heads)
+{
+    bench b = {.t = tiny_create()};
+    for (int n = 0; n < 8; n++) {
+        char *train = tiny_class(&b.t, "train", 0), *val = tiny_class(&b.t, "val", 0);
+        test_folder_remove(train);
+        test_folder_remove(val);
+    }
+    done(QUANTDRIFT("run", b.t.experiment, "--quiet", "--set", "models=[\"resnet18\"]", "--set", "max_steps=1",
+                    "--set", "quantization.enabled=false", "--set", "head=binary", "--set", "num_classes=2"));
+    b.checkpoint = tiny_checkpoint(&b.t, "resnet18_last.safetensors");
+    b.model = test_folder_path(b.t.folder, "int8.safetensors");
+    b.json = test_folder_path(b.t.folder, "found.json");
+    done(QUANTIZE(&b, "--data", b.t.data, "-o", b.model));
+    done(QUANTDRIFT("eval", b.model, b.checkpoint, "--data", b.t.data, "--json", b.json));
+    cJSON *root = read_json(b.json);
+    const cJSON *first = cJSON_GetArrayItem(cJSON_GetObjectItem(root, "networks"), 0);
+    cr_assert_str_eq(cJSON_GetObjectItem(first, "form")->valuestring, "INT8");
+    cr_assert_eq(cJSON_GetArraySize(cJSON_GetObjectItem(first, "classes")), 2);
+    cJSON_Delete(root);
+    bench_destroy(&b);
+}
