@@ -141,10 +141,21 @@ static enum qd_status configure(void *user, qd_experiment *experiment)
     return QD_OK;
 }
 
-/* The run of a queue finishes its step and leaves a checkpoint when the queue is gone, as if interrupted. */
+static void on_queue_gone(int number)
+{
+    (void)number;
+    if (interrupts == 0)
+        interrupts = 1;
+}
+
+/* The run of a queue finishes its step and leaves a checkpoint when the queue is gone, as if interrupted. The signal
+ * may come once for each thread the queue had, OpenBLAS's too, so it must not be one whose second means "at once". */
 static void follow_queue(const run_options *options)
 {
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    struct sigaction action = {.sa_handler = on_queue_gone, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGHUP, &action, NULL);
+    prctl(PR_SET_PDEATHSIG, SIGHUP);
     if (getppid() != options->queued) /* it went before this was asked for */
         interrupts = 1;
 }
