@@ -15,8 +15,8 @@ static uint8_t code_of_sum(const qd_u8_output *out, int32_t sum, int64_t place)
     return out->table ? out->table[code] : (uint8_t)code;
 }
 
-/* Rows that share what is read of the weights, and the widest panel. */
-#define ROWS  4
+/* Rows that share a widened group of weights, and the widest panel. */
+#define ROWS  16
 #define WIDTH 12
 
 /* Sums of a panel for `count` rows from `first`. */
@@ -31,12 +31,17 @@ static void panel_sums(const qd_u8_rows_args *args, const qd_panel *panel, int64
         const uint8_t *const *x = args->x + tap * args->rows + first;
         for (int64_t k = 0; k < args->depth; k += 4, w += 4 * panel->width) {
             const int64_t left = args->depth - k;
+            int16_t line[4][WIDTH] = {{0}}; /* the group as compilers multiply it: widened, columns side by side */
+            for (int64_t i = 0; i < 4 * panel->width; i++)
+                line[i % 4][i / 4] = w[i];
             for (int64_t r = 0; r < count; r++) {
                 uint8_t group[4] = {0};
                 memcpy(group, x[r] + k, left < 4 ? (size_t)left : 4);
-                for (int64_t c = 0; c < panel->width; c++)
-                    sums[r][c] += group[0] * w[4 * c] + group[1] * w[4 * c + 1] + group[2] * w[4 * c + 2] +
-                                  group[3] * w[4 * c + 3];
+                for (int i = 0; i < 4; i++) {
+                    const int16_t code = group[i];
+                    for (int c = 0; c < WIDTH; c++)
+                        sums[r][c] += code * line[i][c];
+                }
             }
         }
     }
