@@ -38,6 +38,9 @@ void qd_fused_destroy(qd_fused *fused);
 /* Bytes of everything a run needs. */
 size_t qd_fused_bytes(const qd_fused *fused);
 
+/* The folded weights have changed: the next run lays them out again. */
+void qd_fused_forget_weights(qd_fused *fused);
+
 /* Logits [n][classes] of n <= max_batch images, laying the folded weights out the first time. Errors: QD_ERR_MEMORY.
  */
 enum qd_status qd_fused_run(qd_fused *fused, const float *images, int64_t n, float *logits);

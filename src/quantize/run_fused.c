@@ -42,6 +42,12 @@ static enum qd_status prepare(qd_fused *f)
     return QD_OK;
 }
 
+void qd_fused_forget_weights(qd_fused *fused)
+{
+    qd_arena_destroy(&fused->packed);
+    qd_arena_destroy(&fused->workspace); /* whose absence is what prepare() goes by */
+}
+
 static void run_conv(const qd_fused *f, const qd_fused_op *op, const float *images, int64_t n)
 {
     const qd_fixed_conv_run run = {.k = &f->q->kernels,

@@ -1,6 +1,7 @@
 /* Quantized model files: what is written runs with the same bits, and damage of any kind is refused. */
 #include "base/file.h"
 #include "exchange/quantized_model.h"
+#include "quantize/remedies/remedies.h"
 #include "support/fixture.h"
 #include "support/quant_network.h"
 #include <math.h>
@@ -124,6 +125,8 @@ Test(quantized_file, a_restored_network_is_integers_alone)
     qd_qgraph *restored = read_model(&network);
     TEST_FAILS(ctx, qd_qgraph_run_float(restored, true, network.images, 1, logits), QD_ERR_USAGE, "no float form");
     TEST_FAILS(ctx, qd_qgraph_calibrate(restored, network.images, 1), QD_ERR_USAGE, "no float form");
+    TEST_FAILS(ctx, qd_qgraph_equalize(restored, NULL, NULL), QD_ERR_USAGE, "no float weights");
+    TEST_FAILS(ctx, qd_qgraph_correct_bias(restored, network.images, 1), QD_ERR_USAGE, "no float weights");
     TEST_FAILS(ctx, qd_qgraph_finalize(restored), QD_ERR_USAGE, "no float weights");
     const qd_model_config config = {64, 7, QD_HEAD_LINEAR};
     TEST_FAILS(ctx, qd_quantized_write(ctx, path, network.graph, &config, "minmax", restored), QD_ERR_USAGE,

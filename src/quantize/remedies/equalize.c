@@ -13,6 +13,7 @@
  */
 #include "base/arena.h"
 #include "base/error.h"
+#include "quantize/fused.h"
 #include "quantize/qgraph.h"
 #include "quantize/remedies/remedies.h"
 #include <math.h>
@@ -185,8 +186,10 @@ static void find_pairs(const qd_qgraph *q, pair *pairs, qd_equalized_pair *repor
     }
 }
 
-static void forget_ranges(qd_qgraph *q)
+/* Ranges and kernels' forms of the weights before. */
+static void forget_derived(qd_qgraph *q)
 {
+    qd_fused_forget_weights(q->fused);
     for (int i = 0; i < q->quantizer_count; i++) {
         q->quantizers[i].min = 1.0;
         q->quantizers[i].max = -1.0;
@@ -224,7 +227,7 @@ enum qd_status qd_qgraph_equalize(qd_qgraph *qgraph, qd_equalized_pair **pairs_o
     for (int i = 0; i < qgraph->conv_count; i++)
         if (pairs[i].first != NULL)
             report[i].after = spread(pairs[i].first);
-    forget_ranges(qgraph);
+    forget_derived(qgraph);
     if (pairs_out != NULL) {
         *pairs_out = report;
         *count = qgraph->conv_count;
