@@ -6,7 +6,7 @@
 #include <quantdrift/network.h>
 
 typedef struct qd_inference_config {
-    qd_network_config network; /* a checkpoint, or freshly initialised weights of a model */
+    qd_network_config network; /* a checkpoint, a quantized model file, or freshly initialised weights of a model */
     int64_t batch;             /* frames at a time */
     int64_t runs;              /* counted runs of each form; 0: all frames once, 100 without frames */
     const char *frames;        /* folder of images; NULL: random input */
@@ -25,6 +25,7 @@ typedef struct qd_inference_speed {
 
 typedef struct qd_inference_result {
     const char *model;         /* "ResNet18", static */
+    bool int8_alone;           /* of a quantized file: there is no float form */
     int64_t image_size;        /* side, pixels */
     int64_t runs, frame_count; /* counted, of each form */
     qd_inference_speed form[QD_INFERENCE_FORM_COUNT];

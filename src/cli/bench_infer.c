@@ -38,9 +38,15 @@ static const char *check(void *values)
 
 /* ---- tables ---- */
 
+static int first_form(const qd_inference_result *r)
+{
+    return r->int8_alone ? QD_INFERENCE_INT8 : QD_INFERENCE_FLOAT;
+}
+
+/* Over float; NaN where that was not measured. */
 static double speed_up(const qd_inference_result *r, int form)
 {
-    return r->form[QD_INFERENCE_FLOAT].median_ms / r->form[form].median_ms;
+    return r->int8_alone ? (double)NAN : r->form[QD_INFERENCE_FLOAT].median_ms / r->form[form].median_ms;
 }
 
 static double watt_hours(double joules)
@@ -65,11 +71,14 @@ static void print_speed(const qd_inference_result *results, int count)
 {
     printf("%-16s %-6s %9s %10s %10s %9s %9s\n", "model", "form", "MB", "ms/frame", "p90", "FPS", "speed-up");
     for (int i = 0; i < count; i++)
-        for (int form = 0; form < QD_INFERENCE_FORM_COUNT; form++) {
+        for (int form = first_form(&results[i]); form < QD_INFERENCE_FORM_COUNT; form++) {
             const qd_inference_speed *s = &results[i].form[form];
-            printf("%-16s %-6s %9.2f %10.3f %10.3f %9.1f %9.2f\n", results[i].model, form_names[form],
-                   1e-6 * (double)s->stored_bytes, s->median_ms, s->p90_ms, 1e3 / s->median_ms,
-                   speed_up(&results[i], form));
+            printf("%-16s %-6s %9.2f %10.3f %10.3f %9.1f ", results[i].model, form_names[form],
+                   1e-6 * (double)s->stored_bytes, s->median_ms, s->p90_ms, 1e3 / s->median_ms);
+            if (results[i].int8_alone)
+                printf("%9s\n", "-");
+            else
+                printf("%9.2f\n", speed_up(&results[i], form));
         }
 }
 
@@ -83,7 +92,7 @@ static void print_energy(const qd_inference_result *results, int count)
     }
     printf("%-16s %-6s %9s %12s %14s\n", "model", "form", "time s", "Wh", "Wh/frame");
     for (int i = 0; i < count; i++)
-        for (int form = 0; form < QD_INFERENCE_FORM_COUNT; form++) {
+        for (int form = first_form(&results[i]); form < QD_INFERENCE_FORM_COUNT; form++) {
             const qd_inference_speed *s = &results[i].form[form];
             printf("%-16s %-6s %9.3f %12.6f %14.9f\n", results[i].model, form_names[form], s->seconds,
                    watt_hours(s->joules), watt_hours(s->joules) / (double)results[i].frame_count);
@@ -119,7 +128,7 @@ static bool add_network(cJSON *list, const infer_values *v, const qd_inference_r
         cJSON_AddItemToObject(object, "image_size", qd_json_int(r->image_size)) &&
         cJSON_AddItemToObject(object, "runs", qd_json_int(r->runs)) &&
         cJSON_AddItemToObject(object, "frames", qd_json_int(r->frame_count));
-    for (int form = 0; ok && form < QD_INFERENCE_FORM_COUNT; form++)
+    for (int form = first_form(r); ok && form < QD_INFERENCE_FORM_COUNT; form++)
         ok = add_speed(object, r, form);
     return ok;
 }
@@ -194,9 +203,10 @@ static const cli_command command = {
     .groups = {CLI_NETWORK_GROUP(offsetof(infer_values, config.network))},
     .usage = "[FILE...]",
     .argument_at = offsetof(infer_values, files),
-    .doc = "Speed of checkpoints, or of a model with random weights, as they are used: BatchNorm folded, in "
-           "float32 and as INT8 (quantized in memory with ranges of the first frames), each frame decoded "
-           "before. Prints the size of what a file must hold, milliseconds a frame (median and 90th percentile "
+    .doc = "Speed of checkpoints, of quantized model files (INT8 alone), or of a model with random weights, as they "
+           "are used: BatchNorm folded, in float32 and as INT8 (checkpoints are quantized in memory with ranges of "
+           "the first frames), each frame decoded before. Prints the size of what a file must hold, milliseconds a "
+           "frame (median and 90th percentile "
            "of the runs), frames a second of the median, and time and energy of all runs where the processor's "
            "powercap counters can be read."
            "\vExample: quantdrift bench infer --model resnet18 --runs 200 --threads 2",

@@ -25,7 +25,9 @@ typedef struct measurement {
     qd_context *ctx;
     const qd_inference_config *config;
     qd_network *network;
-    qd_qgraph *qgraph;
+    qd_qgraph *made;   /* of a network in float32 */
+    qd_qgraph *qgraph; /* that one, or the network's own from a quantized file */
+    int first_form;    /* a quantized file has no float form */
     qd_frames *frames; /* NULL: random input */
     qd_energy_meter *meter;
     int64_t block_runs, runs, pixels;
@@ -33,11 +35,17 @@ typedef struct measurement {
     double *seconds[QD_INFERENCE_FORM_COUNT]; /* [runs] */
 } measurement;
 
-/* The network in both forms. Integers need ranges: those of the block of frames that is loaded. */
+/* The network in both forms, or the only one that a quantized file has. Integers need ranges: those of the block of
+ * frames that is loaded. */
 static enum qd_status open_forms(measurement *m)
 {
     const qd_quant_scheme scheme = qd_quant_scheme_defaults();
-    QD_TRY(qd_qgraph_create(m->ctx, m->network->graph, m->network->state, &scheme, m->config->batch, &m->qgraph));
+    m->qgraph = m->network->qgraph;
+    m->first_form = m->qgraph ? QD_INFERENCE_INT8 : QD_INFERENCE_FLOAT;
+    if (m->qgraph)
+        return QD_OK;
+    QD_TRY(qd_qgraph_create(m->ctx, m->network->graph, m->network->state, &scheme, m->config->batch, &m->made));
+    m->qgraph = m->made;
     QD_TRY(qd_qgraph_calibrate(m->qgraph, m->images, m->block_runs * m->config->batch));
     return qd_qgraph_finalize(m->qgraph);
 }
@@ -79,14 +87,14 @@ static enum qd_status time_runs(measurement *m, enum qd_inference_form form, int
 
 static enum qd_status time_all(measurement *m, double joules[QD_INFERENCE_FORM_COUNT])
 {
-    for (int form = 0; form < QD_INFERENCE_FORM_COUNT; form++)
+    for (int form = m->first_form; form < QD_INFERENCE_FORM_COUNT; form++)
         for (int64_t run = 0; run < WARM_UP_RUNS; run++)
             QD_TRY(run_once(m, (enum qd_inference_form)form, run));
     for (int64_t first = 0; first < m->runs; first += m->block_runs) {
         const int64_t count = m->runs - first < m->block_runs ? m->runs - first : m->block_runs;
         if (first > 0)
             QD_TRY(load_block(m, first));
-        for (int form = 0; form < QD_INFERENCE_FORM_COUNT; form++)
+        for (int form = m->first_form; form < QD_INFERENCE_FORM_COUNT; form++)
             QD_TRY(time_runs(m, (enum qd_inference_form)form, first, count, &joules[form]));
     }
     return QD_OK;
@@ -132,7 +140,6 @@ static enum qd_status prepare(measurement *m)
     if (config->frames)
         QD_TRY(qd_frames_open(m->ctx, config->frames, &m->frames));
     QD_TRY(qd_network_load(m->ctx, &network, &m->network));
-    QD_TRY(qd_network_require_float(m->network, "measuring"));
     QD_TRY(qd_energy_meter_create(m->ctx, config->powercap, &m->meter));
     m->runs = config->runs ? config->runs
               : m->frames  ? (qd_frames_count(m->frames) + batch - 1) / batch
@@ -162,11 +169,12 @@ enum qd_status qd_inference_measure(qd_context *ctx, const qd_inference_config *
     QD_TRY_GOTO(time_all(&m, joules));
     *out = (qd_inference_result){.model = qd_network_model_name(m.network),
                                  .image_size = qd_network_image_size(m.network),
+                                 .int8_alone = m.first_form == QD_INFERENCE_INT8,
                                  .runs = m.runs,
                                  .frame_count = m.runs * config->batch};
     problem = qd_energy_meter_problem(m.meter);
     snprintf(out->energy_problem, sizeof out->energy_problem, "%s", problem ? problem : "");
-    for (int form = 0; form < QD_INFERENCE_FORM_COUNT; form++)
+    for (int form = m.first_form; form < QD_INFERENCE_FORM_COUNT; form++)
         out->form[form] = summarise(&m, (enum qd_inference_form)form, problem ? NAN : joules[form]);
 fail:
     for (int form = 0; form < QD_INFERENCE_FORM_COUNT; form++)
@@ -174,7 +182,7 @@ fail:
     free(m.images);
     free(m.logits);
     qd_energy_meter_destroy(m.meter);
-    qd_qgraph_destroy(m.qgraph);
+    qd_qgraph_destroy(m.made);
     qd_network_destroy(m.network);
     qd_frames_destroy(m.frames);
     return status;

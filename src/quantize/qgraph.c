@@ -116,13 +116,20 @@ static enum qd_status prepare_memory(qd_qgraph *q, enum qd_qmode mode)
     return QD_OK;
 }
 
+static enum qd_status check_float_form(const qd_qgraph *q)
+{
+    if (q->restored)
+        return qd_fail(q->ctx, QD_ERR_USAGE,
+                       "float run: a network read from a quantized model file has no float form; use its checkpoint");
+    return QD_OK;
+}
+
 enum qd_status qd_qgraph_prepare(qd_qgraph *q, enum qd_qmode mode)
 {
     if (mode != QD_QMODE_FLOAT && !q->finalized)
         return qd_fail(q->ctx, QD_ERR_USAGE, "quantized run: no scales chosen yet; calibrate and finalize first");
-    if (mode != QD_QMODE_INTEGER && q->restored)
-        return qd_fail(q->ctx, QD_ERR_USAGE,
-                       "float run: a network read from a quantized model file has no float form; use its checkpoint");
+    if (mode != QD_QMODE_INTEGER)
+        QD_TRY(check_float_form(q));
     if (mode == QD_QMODE_INTEGER && !qd_qgraph_has_integer_form(q))
         return qd_fail(q->ctx, QD_ERR_USAGE,
                        "integer run: expected at most 8 bits everywhere, static ranges and no fused SiLU, got %d for "
@@ -214,6 +221,7 @@ enum qd_status qd_qgraph_run_float(qd_qgraph *qgraph, bool quantizers, const flo
 
     if (quantizers)
         return run(qgraph, QD_QMODE_SIMULATED, images, n, logits);
+    QD_TRY(check_float_form(qgraph));
     for (int64_t first = 0; first < n; first += qgraph->max_batch) {
         int64_t count = n - first < qgraph->max_batch ? n - first : qgraph->max_batch;
         QD_TRY(qd_fused_run(qgraph->fused, images + first * pixels, count, logits + first * classes));
