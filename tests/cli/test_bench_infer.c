@@ -116,22 +116,6 @@ Test(bench_infer, frames_of_a_folder_and_their_energy)
     cJSON_Delete(json);
     outcome_free(&run);
 
-    char *quantized = test_folder_path(t.folder, "int8.safetensors");
-    outcome made = QUANTDRIFT("quantize", checkpoint, "--data", t.data, "-o", quantized, "--quiet");
-    expect_done(&made);
-    outcome_free(&made);
-    outcome alone = INFER(quantized, "--powercap", t.folder, "--json", json_path);
-    expect_done(&alone);
-    expect_pieces(alone.out, (const char *const[]){"EfficientNet-B0", "INT8", " -\n", NULL});
-    json = read_json(json_path);
-    const cJSON *network = cJSON_GetArrayItem(item(json, "networks"), 0);
-    cr_assert_null(cJSON_GetObjectItemCaseSensitive(network, "float"));
-    cr_assert(cJSON_IsNull(item(item(network, "int8"), "speed_up")));
-    cr_assert_gt(number(item(network, "int8"), "median_ms"), 0);
-    cJSON_Delete(json);
-    outcome_free(&alone);
-    free(quantized);
-
     expect_refusal(INFER(checkpoint, "--frames", "/no/such/folder"), 3, "/no/such/folder");
     expect_refusal(INFER(checkpoint, "--frames", root), 3, "no image found");
     expect_refusal(INFER(image), 3, image);
