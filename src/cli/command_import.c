@@ -24,9 +24,10 @@ static enum qd_status import(qd_context *ctx, void *values)
     QD_TRY(qd_network_load(ctx, &v->network, &network));
     if (qd_network_is_quantized(network)) {
         qd_network_destroy(network);
-        return qd_fail(ctx, QD_ERR_INPUT,
-                       "import: '%s' is a quantized model, no float weights; eval and inspect take it as it is",
-                       v->network.checkpoint);
+        return qd_fail(
+            ctx, QD_ERR_INPUT,
+            "import: '%s' is a quantized model, no float weights; eval, inspect and bench infer take it as it is",
+            v->network.checkpoint);
     }
     enum qd_status status = qd_network_save(network, v->out);
     if (status == QD_OK) {
