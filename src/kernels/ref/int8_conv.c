@@ -33,7 +33,7 @@ static void panel_sums(const qd_u8_rows_args *args, const qd_panel *panel, int64
             const int64_t left = args->depth - k;
             int16_t line[4][WIDTH] = {{0}}; /* the group as compilers multiply it: widened, columns side by side */
             for (int64_t i = 0; i < 4 * panel->width; i++)
-                line[i % 4][i / 4] = w[i];
+                line[i % 4][i / 4] = (int16_t)w[i];
             for (int64_t r = 0; r < count; r++) {
                 uint8_t group[4] = {0};
                 memcpy(group, x[r] + k, left < 4 ? (size_t)left : 4);
