@@ -57,6 +57,7 @@ static qd_layer_call make_call(qd_qgraph *q, enum qd_qmode mode, const qd_qstep 
         .k = &q->kernels,
         .dtype = QD_F32,
         .threads = qd_context_threads(q->ctx),
+        .exact = true, /* ranges and errors are looked at, as by the observing plan */
         .name = step->name,
         .n = n,
         .out = step_dims(q, step, written),
@@ -84,6 +85,7 @@ static void step_bytes(const qd_qgraph *q, const qd_qstep *step, size_t *workspa
                                 .k = &q->kernels,
                                 .dtype = QD_F32,
                                 .threads = qd_context_threads(q->ctx),
+                                .exact = true,
                                 .config = config,
                                 .n = q->max_batch,
                                 .in = {step_dims(q, step, step->input[0]), step_dims(q, step, step->input[1])},
