@@ -353,13 +353,15 @@ Test(models, random_draws_of_a_step)
     qd_graph_destroy(graph);
 }
 
-/* Batch 64 at 224 px must stay under 6 GiB with parameters and the loader's slots beside it. */
+/* Batch 64 at 224 px: with parameters and images beside it less than half of PyTorch's memory, 1.93 and 5.7 GiB. The
+ * reference kernels keep the inputs of 3x3 convolutions, which the others make again. */
 Test(models, training_plans_fit)
 {
-    static const struct {
+    const bool reference = qd_context_isa(ctx) == QD_ISA_REF;
+    const struct {
         const char *name;
         double gib;
-    } limits[] = {{"resnet18", 0.75}, {"efficientnet_b0", 2.4}}; /* twice less than PyTorch takes, and more */
+    } limits[] = {{"resnet18", reference ? 0.85 : 0.75}, {"efficientnet_b0", 2.4}};
     for (int i = 0; i < 2; i++) {
         qd_graph *graph = build(limits[i].name, "linear", 224);
         size_t training = 0, observing = 0;
