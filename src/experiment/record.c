@@ -205,7 +205,7 @@ static enum qd_status add_checkpoints(qd_context *ctx, const char *folder, name_
     const int error = errno;
     enum qd_status status = QD_OK;
     bool done = path != NULL;
-    if (count < 0)
+    if (count < 0 && error != ENOENT) /* results are often kept without */
         status = qd_fail_errno(ctx, error, "reading folder '%s'", path);
     for (int i = 0; i < count; i++) {
         done = done && add_name(list, qd_format("checkpoints/%s", entries[i]->d_name));

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/folder_lock.h"
 #include "experiment/manifest.h"
+#include "experiment/record.h"
 #include "experiment/run.h"
 #include "train/checkpoint.h"
 #include <inttypes.h>
@@ -35,6 +36,11 @@ __attribute__((format(printf, 3, 4))) static void find(verification *v, enum qd_
 
 /* ---- hashes ---- */
 
+static bool is_checkpoint(const char *name)
+{
+    return strncmp(name, "checkpoints/", strlen("checkpoints/")) == 0;
+}
+
 static void verify_file(verification *v, const char *name, const char *recorded)
 {
     char hash[65];
@@ -45,24 +51,39 @@ static void verify_file(verification *v, const char *name, const char *recorded)
     else if (status == QD_OK)
         find(v, QD_FINDING_DIFFERENT, "%s: the hash is %.12s..., the manifest says %.12s...; the file was changed",
              name, hash, recorded);
-    else if (strncmp(name, "checkpoints/", strlen("checkpoints/")) == 0 && path && !qd_file_exists(path))
+    else if (is_checkpoint(name) && path && !qd_file_exists(path))
         find(v, QD_FINDING_UNCHECKED, "%s: not there", name); /* they are large: results are often kept without */
     else
         find(v, QD_FINDING_DIFFERENT, "%s: %s", name, path && !qd_file_exists(path) ? "gone" : "cannot be read");
     free(path);
 }
 
-static void verify_hashes(verification *v)
+/* Files of the run that the manifest passes over. A checkpoint may have come later; anything else was recorded. */
+static enum qd_status verify_unrecorded(verification *v, const qd_config *config)
+{
+    char **names;
+    int count;
+    QD_TRY(qd_run_files_list(v->ctx, config, &names, &count));
+    for (int i = 0; i < count; i++)
+        if (!cJSON_GetObjectItemCaseSensitive(v->manifest->files, names[i]))
+            find(v, is_checkpoint(names[i]) ? QD_FINDING_UNCHECKED : QD_FINDING_DIFFERENT,
+                 "%s: the manifest has no hash of it", names[i]);
+    qd_run_files_free(names, count);
+    return QD_OK;
+}
+
+static enum qd_status verify_hashes(verification *v, const qd_config *config)
 {
     const cJSON *file;
     if (v->manifest->state != QD_RUN_COMPLETE) {
         find(v, QD_FINDING_UNCHECKED, "hashes: the run is not complete, so none were recorded");
-        return;
+        return QD_OK;
     }
     cJSON_ArrayForEach(file, v->manifest->files)
     {
         verify_file(v, file->string, cJSON_IsString(file) ? file->valuestring : "");
     }
+    return verify_unrecorded(v, config);
 }
 
 /* ---- numbers ---- */
@@ -236,7 +257,10 @@ static enum qd_status verify_model(verification *v, qd_run *run, const qd_model_
         goto fail;
     }
     if (!qd_file_exists(path)) {
-        find(v, QD_FINDING_UNCHECKED, "%s: no results yet", model->display_name);
+        if (v->manifest->state == QD_RUN_COMPLETE)
+            find(v, QD_FINDING_DIFFERENT, "%s: the run is complete and its results are gone", model->display_name);
+        else
+            find(v, QD_FINDING_UNCHECKED, "%s: no results yet", model->display_name);
         goto fail;
     }
     status = qd_results_read(v->ctx, path, model, &recorded);
@@ -330,7 +354,7 @@ enum qd_status qd_run_verify(qd_context *ctx, const char *folder, const qd_verif
             goto fail;
         }
     }
-    verify_hashes(&v);
+    QD_TRY_GOTO(verify_hashes(&v, &config));
     QD_TRY_GOTO(verify_numbers(&v, &config));
 fail:
     qd_config_free(&config);

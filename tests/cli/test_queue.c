@@ -324,6 +324,24 @@ Test(queue, verify_finds_what_was_changed_and_tells_what_it_could_not_check)
     outcome_free(&verified);
     replace_in_file(results, "\"zero_point\": -127", "\"zero_point\": -128");
 
+    /* A manifest that names other files than the run left vouches for none of them. */
+    char *manifest = test_folder_path(t.out, "manifest.json"), *aside = test_folder_path(t.folder, "aside");
+    replace_in_file(manifest, "\"metrics.csv\"", "\"metrics.txt\"");
+    replace_in_file(manifest, "\"checkpoints/efficientnet_b0_best", "\"checkpoints/efficientnet_b0_past");
+    verified = QUANTDRIFT("verify", t.out, "--quiet");
+    cr_assert_eq(verified.code, 1, "%s", verified.out);
+    expect_piece(verified.out, "DIFFERENT  metrics.csv: the manifest has no hash of it\n");
+    expect_piece(verified.out, "unchecked  checkpoints/efficientnet_b0_best.safetensors: the manifest has no hash");
+    outcome_free(&verified);
+    replace_in_file(manifest, "\"metrics.txt\"", "\"metrics.csv\"");
+    replace_in_file(manifest, "\"checkpoints/efficientnet_b0_past", "\"checkpoints/efficientnet_b0_best");
+    cr_assert_eq(rename(results, aside), 0);
+    verified = QUANTDRIFT("verify", t.out, "--quiet");
+    cr_assert_eq(verified.code, 1, "%s", verified.out);
+    expect_piece(verified.out, "DIFFERENT  EfficientNet-B0: the run is complete and its results are gone\n");
+    outcome_free(&verified);
+    cr_assert_eq(rename(aside, results), 0);
+
     char *checkpoint = tiny_checkpoint(&t, "efficientnet_b0_epoch_1.safetensors");
     cr_assert_eq(unlink(checkpoint), 0);
     verified = QUANTDRIFT("verify", t.out, "--quiet");
@@ -331,6 +349,13 @@ Test(queue, verify_finds_what_was_changed_and_tells_what_it_could_not_check)
     expect_piece(verified.out, "unchecked  checkpoints/efficientnet_b0_epoch_1.safetensors: not there\n");
     expect_piece(verified.out, "unchecked  EfficientNet-B0, epoch 1: no checkpoint to compute its numbers from\n");
     outcome_free(&verified);
+    char *checkpoints = test_folder_path(t.out, "checkpoints");
+    cr_assert_eq(rename(checkpoints, aside), 0);
+    verified = QUANTDRIFT("verify", t.out, "--quiet");
+    expect_done(&verified);
+    expect_piece(verified.out, "unchecked  EfficientNet-B0, epoch 0: no checkpoint to compute its numbers from\n");
+    outcome_free(&verified);
+    cr_assert_eq(rename(aside, checkpoints), 0);
 
     char *moved = test_folder_path(t.folder, "moved"), *image = first_image(&t, moved);
     cr_assert_eq(rename(t.data, moved), 0);
@@ -352,6 +377,9 @@ Test(queue, verify_finds_what_was_changed_and_tells_what_it_could_not_check)
     free(image);
     free(moved);
     free(checkpoint);
+    free(checkpoints);
+    free(aside);
+    free(manifest);
     free(results);
     tiny_destroy(&t);
 }
