@@ -186,10 +186,11 @@ static enum qd_status run_and_print(qd_experiment *experiment, run_options *opti
 /* The exit code. */
 static int run_queue(qd_context *ctx, qd_queue *queue, const run_options *options)
 {
+    const int count = qd_queue_count(queue);
     const cli_queue_options queue_options = {
         .ctx = ctx,
         .queue = queue,
-        .jobs = options->jobs,
+        .jobs = options->jobs < count ? options->jobs : count, /* no thread is kept for a run that is not there */
         .quiet = options->common.quiet,
         .cpu = options->common.limit_isa ? qd_isa_name(options->common.max_isa) : NULL,
         .interrupts = &interrupts,
@@ -198,8 +199,7 @@ static int run_queue(qd_context *ctx, qd_queue *queue, const run_options *option
     if (options->dry_run)
         return cli_queue_show(&queue_options, options->rate);
     if (options->step_log)
-        return cli_error(QD_ERR_USAGE, "--step-log takes the steps of one run, and these are %d",
-                         qd_queue_count(queue));
+        return cli_error(QD_ERR_USAGE, "--step-log takes the steps of one run, and these are %d", count);
     return cli_queue_run(&queue_options);
 }
 

@@ -301,6 +301,24 @@ Test(queue, runs_do_not_outlive_their_queue)
     tiny_destroy(&t);
 }
 
+Test(queue, threads_are_parted_among_the_runs_there_are)
+{
+    tiny t = tiny_create();
+    char *grid =
+        write_experiment(&t, "grid.json", "{\"base\": \"tiny.json\", " SHORTEST ", \"grid\": {\"seed\": [1, 2]}}");
+    outcome run = QUANTDRIFT("run", grid, "--quiet", "--jobs", "4", "--threads", "5");
+    expect_done(&run);
+    for (int seed = 1; seed <= 2; seed++) {
+        char *path = qd_format("%s/seed_%d/manifest.json", t.out, seed), *text = read_text(path);
+        expect_piece(text, seed == 1 ? "\"threads\": 3," : "\"threads\": 2,");
+        free(text);
+        free(path);
+    }
+    outcome_free(&run);
+    free(grid);
+    tiny_destroy(&t);
+}
+
 /* ---- status and verify ---- */
 
 Test(queue, verify_finds_what_was_changed_and_tells_what_it_could_not_check)
