@@ -105,6 +105,53 @@ static enum qd_status check_label_entry(qd_context *ctx, const char *source, con
     return QD_OK;
 }
 
+/* Whether an entry of a list changes a key, whose name is dotted where it is nested. */
+static bool changes_key(const cJSON *list, const cJSON *entry, const char *key)
+{
+    const char *dot = strchr(key, '.');
+    char section[QD_CONFIG_NAME_BYTES];
+    if (qd_config_find_key(list->string))
+        return strcmp(list->string, key) == 0;
+    if (!dot)
+        return cJSON_GetObjectItemCaseSensitive(entry, key) != NULL;
+    snprintf(section, sizeof section, "%.*s", (int)(dot - key), key);
+    return cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(entry, section), dot + 1) != NULL;
+}
+
+static bool list_changes_key(const cJSON *list, const char *key)
+{
+    const cJSON *entry;
+    cJSON_ArrayForEach(entry, list)
+    {
+        if (changes_key(list, entry, key))
+            return true;
+    }
+    return false;
+}
+
+/* Of two lists that change one key, one would be without effect under a folder's name that tells of it. */
+static enum qd_status check_overlaps(qd_context *ctx, const qd_experiment_file *file)
+{
+    int count;
+    const qd_config_key *keys = qd_config_keys(&count);
+    for (int i = 0; i < count; i++) {
+        const cJSON *list, *first = NULL;
+        cJSON_ArrayForEach(list, file->grid)
+        {
+            if (!list_changes_key(list, keys[i].name))
+                continue;
+            if (first)
+                return qd_fail(
+                    ctx, QD_ERR_USAGE,
+                    "%s, grid: the lists '%s' and '%s' both change '%s', and one would undo the other; leave "
+                    "the key to one of them",
+                    file->grid_source, first->string, list->string, keys[i].name);
+            first = list;
+        }
+    }
+    return QD_OK;
+}
+
 static enum qd_status check_grid(qd_context *ctx, qd_experiment_file *file)
 {
     const char *source = file->grid_source;
@@ -135,6 +182,7 @@ static enum qd_status check_grid(qd_context *ctx, qd_experiment_file *file)
                            "%s, grid: the lists make more than %d runs; split it into several files", source,
                            MAX_POINTS);
     }
+    QD_TRY(check_overlaps(ctx, file));
     if (!file->grid->child) { /* {}: not the grid of the base */
         cJSON_Delete(file->grid);
         file->grid = NULL;

@@ -194,6 +194,22 @@ Test(experiment_file, grids_that_are_none)
     TEST_FAILS(ctx, add_text(text), QD_ERR_USAGE, "more than 1000 runs");
 }
 
+Test(experiment_file, two_lists_do_not_change_one_key)
+{
+    TEST_FAILS(ctx,
+               add_text("{\"grid\": {\"seed\": [1, 2], \"v\": [{\"name\": \"a\"}, {\"name\": \"b\", \"seed\": 5}]}}"),
+               QD_ERR_USAGE, "the lists 'seed' and 'v' both change 'seed'");
+    TEST_FAILS(
+        ctx, add_text("{\"grid\": {\"v\": [{\"name\": \"a\", \"lr\": 1}], \"w\": [{\"name\": \"b\", \"lr\": 0.5}]}}"),
+        QD_ERR_USAGE, "the lists 'v' and 'w' both change 'lr'");
+    TEST_FAILS(ctx,
+               add_text("{\"grid\": {\"quantization.enabled\": [true, false],"
+                        " \"v\": [{\"name\": \"a\", \"quantization\": {\"enabled\": true}}]}}"),
+               QD_ERR_USAGE, "both change 'quantization.enabled'");
+    TEST_OK(ctx, add_text("{\"grid\": {\"quantization.eval_images\": [5],"
+                          " \"v\": [{\"name\": \"a\", \"quantization\": {\"enabled\": true}}]}}"));
+}
+
 Test(experiment_file, two_runs_never_share_a_folder)
 {
     TEST_FAILS(ctx, add_text("{\"output_dir\": \"o\", \"grid\": {\"seed\": [1, 1]}}"), QD_ERR_USAGE,
