@@ -41,7 +41,8 @@ const qd_dataset_item *qd_dataset_get(const qd_dataset *dataset, int64_t index);
 /* Files left out by QD_BAD_IMAGE_SKIP, and their sentences. */
 int64_t qd_dataset_skipped_count(const qd_dataset *dataset);
 const char *qd_dataset_skipped_reason(const qd_dataset *dataset, int64_t index);
-/* Hex digest over class names, relative names, sizes in bytes and pixels: changes when the data does. */
+/* Hex digest over class names, relative names, sizes in bytes and pixels. Contents are not read: a file that was
+ * changed within its size is not told. */
 #define QD_FINGERPRINT_BYTES 65
 void qd_dataset_fingerprint(const qd_dataset *dataset, char text[QD_FINGERPRINT_BYTES]);
 
