@@ -31,6 +31,7 @@ enum qd_queue_state {
     QD_QUEUE_BEGUN,         /* interrupted, failed, or complete for another configuration or other data */
     QD_QUEUE_DONE,          /* complete and unchanged: configuration, data, program */
     QD_QUEUE_OTHER_PROGRAM, /* the same, by another version or commit of the program */
+    QD_QUEUE_CHANGED,       /* complete, but results were changed since: they are no run's */
     QD_QUEUE_LOCKED         /* a process is at work in its folder */
 };
 

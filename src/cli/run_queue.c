@@ -260,9 +260,13 @@ static bool take_next(work *w, slot *s)
     qd_run_estimate estimate = {0};
     if (qd_queue_inspect(w->options->queue, run, &state) != QD_OK)
         state = QD_QUEUE_BEGUN; /* the run will tell what is wrong */
-    if (state == QD_QUEUE_DONE || state == QD_QUEUE_OTHER_PROGRAM) {
+    if (state == QD_QUEUE_DONE || state == QD_QUEUE_OTHER_PROGRAM || state == QD_QUEUE_CHANGED) {
         if (state == QD_QUEUE_DONE)
             settle(w, run, SKIPPED, NULL);
+        else if (state == QD_QUEUE_CHANGED)
+            settle(w, run, FAILED,
+                   "its results were changed after it was complete, as `quantdrift verify` tells; restore them, or "
+                   "remove the folder to run it again");
         else
             settle(w, run, OTHER_PROGRAM,
                    "complete, by another version or commit of this program, and left as it is; remove the folder to "
@@ -409,17 +413,16 @@ static void print_row(const char *state, const char *steps, const char *time, co
 /* Adds what is to be done to *total. */
 static enum qd_status show_one(const cli_queue_options *options, int run, double rate, qd_run_estimate *total)
 {
-    static const char *const states[] = {[QD_QUEUE_NEW] = "new",
-                                         [QD_QUEUE_BEGUN] = "begun",
-                                         [QD_QUEUE_DONE] = "complete",
-                                         [QD_QUEUE_OTHER_PROGRAM] = "by another program",
-                                         [QD_QUEUE_LOCKED] = "locked"};
+    static const char *const states[] = {
+        [QD_QUEUE_NEW] = "new",         [QD_QUEUE_BEGUN] = "begun",
+        [QD_QUEUE_DONE] = "complete",   [QD_QUEUE_OTHER_PROGRAM] = "by another program",
+        [QD_QUEUE_CHANGED] = "changed", [QD_QUEUE_LOCKED] = "locked"};
     const char *folder = qd_experiment_folder(qd_queue_get(options->queue, run));
     char steps[TEXT_BYTES], time[TEXT_BYTES], memory[TEXT_BYTES], disk[TEXT_BYTES];
     enum qd_queue_state state;
     qd_run_estimate e;
     QD_TRY(qd_queue_inspect(options->queue, run, &state));
-    if (state == QD_QUEUE_DONE || state == QD_QUEUE_OTHER_PROGRAM) {
+    if (state == QD_QUEUE_DONE || state == QD_QUEUE_OTHER_PROGRAM || state == QD_QUEUE_CHANGED) {
         print_row(states[state], "-", "-", "-", "-", folder);
         return QD_OK;
     }

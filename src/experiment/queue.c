@@ -215,6 +215,21 @@ static bool has_results(const qd_config *config)
     return there;
 }
 
+/* Whether the results are those whose hashes were recorded. */
+static bool has_recorded_results(qd_queue *queue, const qd_config *config, const qd_manifest *manifest)
+{
+    bool same = true;
+    for (int m = 0; same && m < config->model_count; m++) {
+        char *path = qd_results_path(config->output_dir, config->models[m]), hash[65];
+        const char *name = path ? strrchr(path, '/') + 1 : "";
+        const cJSON *recorded = cJSON_GetObjectItemCaseSensitive(manifest->files, name);
+        same = path && cJSON_IsString(recorded) && qd_file_sha256(queue->ctx, path, hash) == QD_OK &&
+               strcmp(recorded->valuestring, hash) == 0;
+        free(path);
+    }
+    return same;
+}
+
 static enum qd_queue_state judge_complete(qd_queue *queue, const qd_config *config, const qd_manifest *manifest,
                                           const char *hash)
 {
@@ -222,6 +237,8 @@ static enum qd_queue_state judge_complete(qd_queue *queue, const qd_config *conf
     if (strcmp(manifest->configuration_hash, hash) != 0 || !has_results(config) ||
         scan_data(queue, config, &data) != QD_OK || strcmp(manifest->data_fingerprint, data->fingerprint) != 0)
         return QD_QUEUE_BEGUN;
+    if (!has_recorded_results(queue, config, manifest))
+        return QD_QUEUE_CHANGED;
     return qd_manifest_is_ours(manifest) ? QD_QUEUE_DONE : QD_QUEUE_OTHER_PROGRAM;
 }
 

@@ -319,6 +319,31 @@ Test(queue, threads_are_parted_among_the_runs_there_are)
     tiny_destroy(&t);
 }
 
+/* Results that somebody edited, or that a bad disk cut, are not a run that needs nothing. */
+Test(queue, changed_results_are_not_taken_for_complete)
+{
+    tiny t = tiny_create();
+    char *grid =
+        write_experiment(&t, "grid.json", "{\"base\": \"tiny.json\", " SHORTEST ", \"grid\": {\"seed\": [1, 2]}}");
+    outcome run = QUANTDRIFT("run", grid, "--quiet");
+    expect_done(&run);
+    outcome_free(&run);
+    char *results = qd_format("%s/seed_2/efficientnet_b0_results.json", t.out);
+    replace_in_file(results, "\"val_acc\": ", "\"val_acc\":9");
+    outcome shown = QUANTDRIFT("run", grid, "--dry-run", "--rate", "9");
+    expect_done(&shown);
+    expect_piece(shown.out, "\nchanged ");
+    outcome_free(&shown);
+    run = QUANTDRIFT("run", grid, "--quiet");
+    cr_assert_eq(run.code, 1, "%s", run.out);
+    expect_piece(run.out, "seed_2: its results were changed after it was complete");
+    expect_piece(run.out, "2 runs: 1 complete before, 1 failed\n");
+    outcome_free(&run);
+    free(results);
+    free(grid);
+    tiny_destroy(&t);
+}
+
 /* ---- status and verify ---- */
 
 Test(queue, verify_finds_what_was_changed_and_tells_what_it_could_not_check)
