@@ -41,6 +41,17 @@ static void widen(const qd_qconv *conv, int64_t channel, qd_encoding_range *rang
     }
 }
 
+/* Where a scale was given that clips the weights, the ends of the codes: range and scale then belong together. */
+static void clip_to_codes(int bits, qd_encoding_range *range)
+{
+    const double end = range->scale * ((1 << (bits - 1)) - 1);
+    const double rounded = end * (1.0 + 0x1p-22); /* a scale that reaches them may be rounded down */
+    if (range->min < -rounded)
+        range->min = -end;
+    if (range->max > rounded)
+        range->max = end;
+}
+
 static enum qd_status fill_weight(qd_context *ctx, const qd_qconv *conv, const char *calibrator, bool ranges,
                                   qd_encoding *out)
 {
@@ -63,6 +74,8 @@ static enum qd_status fill_weight(qd_context *ctx, const qd_qconv *conv, const c
             *range = (qd_encoding_range){.min = INFINITY, .max = -INFINITY, .scale = (double)conv->scale[c]};
         widen(conv, c, range);
     }
+    for (int64_t i = 0; conv->scale_given && i < out->range_count; i++)
+        clip_to_codes(out->bits, &out->ranges[i]);
     return QD_OK;
 }
 

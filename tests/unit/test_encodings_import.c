@@ -164,6 +164,18 @@ Test(encodings_import, edits_are_what_they_say)
     cr_assert_str_eq(find(&again.activations, "block.bn")->calibrator, "by_hand");
     cr_assert_eq(find(&again.activations, "relu")->bits, 4);
     qd_encodings_free(&again);
+    /* Weights that a scale clips too: what is written for them can be given back. */
+    const double clipping = 0x1p-13;
+    fc->ranges[0].scale = clipping;
+    qd_qgraph_destroy(q);
+    q = apply(&encodings);
+    TEST_OK(ctx, qd_qgraph_describe(ctx, "small", "minmax", q, true, &again));
+    cr_assert_eq(find(&again.weights, "fc.weight")->ranges[0].scale, clipping);
+    cr_assert_eq(find(&again.weights, "fc.weight")->ranges[0].max, 127 * clipping);
+    qd_qgraph *same = apply(&again);
+    expect_same_logits(q, same, "clipped weights");
+    qd_qgraph_destroy(same);
+    qd_encodings_free(&again);
     qd_qgraph_destroy(q);
     qd_encodings_free(&encodings);
 }
