@@ -1,6 +1,7 @@
 #include "exchange/encodings_import.h"
 #include "base/error.h"
 #include "quantize/qgraph.h"
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,11 @@ typedef struct source {
 static enum qd_status refuse(const source *s, const qd_encoding *encoding, const char *problem)
 {
     return qd_fail(s->ctx, QD_ERR_INPUT, "encodings '%s': tensor '%.160s': %s", s->path, encoding->name, problem);
+}
+
+static enum qd_status refuse_size(const source *s, const qd_encoding *encoding)
+{
+    return refuse(s, encoding, "its scale is more than float32 can hold");
 }
 
 static enum qd_status refuse_scale(const source *s, const qd_encoding *encoding, int64_t index, double expected,
@@ -95,6 +101,8 @@ static enum qd_status apply_activation(const source *s, const qd_encoding *encod
     if (encoding->has_scale && ((encoding->symmetric && zero != 0) || (float)range.scale < 0x1p-126f))
         return refuse(s, encoding,
                       "a symmetric tensor's zero point is the middle of its codes, and no scale is denormal");
+    if (encoding->has_scale && range.scale > (double)FLT_MAX)
+        return refuse_size(s, encoding);
     quantizer->bits = encoding->bits;
     quantizer->symmetric = encoding->symmetric;
     snprintf(quantizer->calibrator, sizeof quantizer->calibrator, "%s", encoding->calibrator);
@@ -103,6 +111,8 @@ static enum qd_status apply_activation(const source *s, const qd_encoding *encod
     else if (range.min >= 0.0 && range.max <= 0.0)
         return refuse(s, encoding, "its range holds nothing but 0; give a wider one or mark it \"float\"");
     const qd_quant_params params = qd_quantizer_params(quantizer, range.min, range.max);
+    if (!isfinite(params.scale))
+        return refuse_size(s, encoding);
     if (encoding->has_scale && (!near(range.scale, (double)params.scale) || zero != params.range.zero))
         return refuse_scale(s, encoding, 0, (double)params.scale, params.range.zero + offset);
     return qd_qgraph_set_range(q, index, range.min, range.max);
@@ -135,11 +145,15 @@ static enum qd_status apply_weight(const source *s, const qd_encoding *encoding,
         const qd_encoding_range *range = &encoding->ranges[encoding->per_channel ? o : 0];
         if (encoding->has_scale && (range->zero_point != 0 || (float)range->scale < 0x1p-126f))
             return refuse(s, encoding, "the zero point of weights is 0, and no scale is denormal");
+        if (encoding->has_scale && range->scale > (double)FLT_MAX)
+            return refuse_size(s, encoding);
         const float of_range = qd_quant_weight_scale(conv->bits, peak_of(range), 0.0, 1.0f);
         if (encoding->has_scale && encoding->has_range && range->scale < (double)of_range * (1.0 - SCALE_TOLERANCE) &&
             peak_of(range) > 0.0)
             return refuse_scale(s, encoding, encoding->per_channel ? o : 0, (double)of_range, 0);
         conv->scale[o] = encoding->has_scale ? (float)range->scale : of_range;
+        if (!isfinite(conv->scale[o]))
+            return refuse_size(s, encoding);
     }
     return QD_OK;
 }

@@ -218,6 +218,14 @@ Test(encodings_import, what_does_not_fit_is_refused)
     tensor->has_range = false;
     tensor->ranges[0] = (qd_encoding_range){.scale = 1e-40};
     expect_refusal(&encodings, "no scale is denormal");
+    tensor->ranges[0] = (qd_encoding_range){.scale = 1e39};
+    expect_refusal(&encodings, "more than float32 can hold");
+    tensor->has_range = true;
+    tensor->has_scale = false;
+    tensor->ranges[0] = (qd_encoding_range){.min = -1e308, .max = 1e308};
+    expect_refusal(&encodings, "more than float32 can hold");
+    tensor->has_range = false;
+    tensor->has_scale = true;
     tensor->symmetric = true;
     tensor->ranges[0] = (qd_encoding_range){.scale = 1.0, .zero_point = 3};
     expect_refusal(&encodings, "zero point is the middle");
@@ -237,6 +245,13 @@ Test(encodings_import, what_does_not_fit_is_refused)
     weight->ranges[0] = weight_range;
     weight->ranges[0].scale /= 2.0;
     expect_refusal(&encodings, "do not belong to the range");
+    weight->ranges[0] = weight_range;
+    weight->ranges[0].scale = 1e39;
+    expect_refusal(&encodings, "more than float32 can hold");
+    weight->has_scale = false;
+    weight->ranges[0] = (qd_encoding_range){.min = -1e300};
+    expect_refusal(&encodings, "more than float32 can hold");
+    *weight = good_weight;
     weight->ranges[0] = weight_range;
     qd_qgraph_destroy(apply(&encodings)); /* and all else is as it was */
     qd_encodings_free(&encodings);
