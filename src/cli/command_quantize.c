@@ -1,9 +1,12 @@
+#include "base/error.h"
 #include "base/file.h"
 #include "cli/network_options.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct quantize_values {
     cli_common common;
@@ -39,21 +42,31 @@ static double mebibytes(const char *path)
     return stat(path, &info) == 0 ? (double)info.st_size / 0x1p20 : 0.0;
 }
 
-/* The encodings come first: where the model is, they are too. */
-static enum qd_status write_files(const qd_network *quantized, const char *out)
+/* Both files or none: the encodings get their name when the model is there. */
+static enum qd_status write_files(qd_context *ctx, const qd_network *quantized, const char *out)
 {
-    char *encodings = encodings_path(out);
-    enum qd_status status = encodings ? qd_network_write_encodings(quantized, encodings) : QD_ERR_MEMORY;
-    if (status == QD_OK)
-        status = qd_network_save(quantized, out);
-    if (status == QD_OK) {
-        cli_print_network(quantized);
-        printf(", %.2f MiB: ", mebibytes(out));
-        cli_print_padded(out, 0);
-        printf("; its encodings: ");
-        cli_print_padded(encodings, 0);
-        putchar('\n');
+    enum qd_status status = QD_OK;
+    char *encodings = encodings_path(out), *staged = encodings ? qd_format("%s.new", encodings) : NULL;
+    if (!staged) {
+        status = QD_ERR_MEMORY;
+        goto fail;
     }
+    QD_TRY_GOTO(qd_network_write_encodings(quantized, staged));
+    QD_TRY_GOTO(qd_network_save(quantized, out));
+    if (rename(staged, encodings) != 0) {
+        status = qd_fail(ctx, QD_ERR_IO, "writing '%s': %s", encodings, strerror(errno));
+        goto fail;
+    }
+    cli_print_network(quantized);
+    printf(", %.2f MiB: ", mebibytes(out));
+    cli_print_padded(out, 0);
+    printf("; its encodings: ");
+    cli_print_padded(encodings, 0);
+    putchar('\n');
+fail:
+    if (status != QD_OK && staged)
+        unlink(staged);
+    free(staged);
     free(encodings);
     return status;
 }
@@ -67,7 +80,7 @@ static enum qd_status quantize(qd_context *ctx, void *values)
     QD_TRY_GOTO(qd_network_load(ctx, &v->network, &network));
     QD_TRY_GOTO(cli_open_calibration(ctx, &v->scales, &dataset));
     QD_TRY_GOTO(qd_network_quantize(network, &v->scales.quantize, &quantized));
-    QD_TRY_GOTO(write_files(quantized, v->out));
+    QD_TRY_GOTO(write_files(ctx, quantized, v->out));
 fail:
     qd_dataset_destroy(dataset);
     qd_network_destroy(quantized);

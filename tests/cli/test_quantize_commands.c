@@ -359,13 +359,23 @@ Test(quantize_commands, bad_input_is_refused_with_one_sentence)
                    "this is a quantized model");
     expect_refusal(QUANTDRIFT("eval", b.model, "--image-size", "64", "--data", b.t.data), 3, "another image size");
 
-    /* A full disk leaves no half of a file. */
+    /* A full disk leaves no half of a file, and no encodings without their model. */
     const program full = {.max_file_bytes = 1 << 20};
     char *third = test_folder_path(b.t.folder, "third.safetensors");
+    const int files = test_folder_count(b.t.folder);
     expect_refusal(program_run(&full, (const char *const[]){"quantdrift", "quantize", b.checkpoint, "--data",
                                                             b.t.data, "-o", third, NULL}),
                    1, "third.safetensors");
-    cr_assert_not(qd_file_exists(third));
+    cr_assert_eq(test_folder_count(b.t.folder), files);
+    /* Nor does a model that cannot be written change the encodings that are there. */
+    char *folder_encodings = test_folder_path(b.t.folder, "data_encodings.json");
+    test_file_write(folder_encodings, "kept", 4);
+    expect_refusal(QUANTIZE(&b, "--data", b.t.data, "-o", b.t.data), 1, "found a folder");
+    char *kept = read_file(folder_encodings, NULL);
+    cr_assert_str_eq(kept, "kept");
+    cr_assert_eq(test_folder_count(b.t.folder), files + 1);
+    free(kept);
+    free(folder_encodings);
     free(third);
     free(image);
     free(bytes);
