@@ -385,6 +385,42 @@ Test(quantize_commands, bad_input_is_refused_with_one_sentence)
     bench_destroy(&b);
 }
 
+/* Networks that were trained for some steps, scored by every instruction set up to what the machine has. */
+Test(quantize_commands, trained_networks_score_alike_on_every_instruction_set)
+{
+    static const char *const sets[] = {"ref", "avx2", "avxvnni", "avx512", "avx512vnni", "amx"};
+    static const char *const forms[][2] = {{"--quiet", "--quiet"},
+                                           {"--unsigned", "--quiet"},
+                                           {"--per-channel", "--quiet"},
+                                           {"--unsigned", "--per-channel"}};
+    static const char *const models[] = {"resnet18_last.safetensors", "efficientnet_b0_last.safetensors"};
+    tiny t = tiny_create();
+    done(QUANTDRIFT("run", t.experiment, "--quiet", "--set", "models=[\"resnet18\", \"efficientnet_b0\"]", "--set",
+                    "quantization.enabled=false"));
+    char *expected = test_folder_path(t.folder, "ref.json"), *found = test_folder_path(t.folder, "found.json");
+    for (int m = 0; m < 2; m++) {
+        char *checkpoint = tiny_checkpoint(&t, models[m]), *quantized[4];
+        for (int f = 0; f < 4; f++) {
+            char *name = qd_format("%d_%d.safetensors", m, f);
+            quantized[f] = test_folder_path(t.folder, name);
+            done(QUANTDRIFT("quantize", checkpoint, "--data", t.data, "-o", quantized[f], forms[f][0], forms[f][1]));
+            free(name);
+        }
+        for (size_t s = 0; s < sizeof sets / sizeof sets[0]; s++) {
+            done(QUANTDRIFT("eval", quantized[0], quantized[1], quantized[2], quantized[3], "--data", t.data, "--cpu",
+                            sets[s], "--json", s == 0 ? expected : found));
+            if (s > 0)
+                expect_same_file(expected, found); /* the loss has all its digits there */
+        }
+        for (int f = 0; f < 4; f++)
+            free(quantized[f]);
+        free(checkpoint);
+    }
+    free(expected);
+    free(found);
+    tiny_destroy(&t);
+}
+
 static void expect_usage(outcome result, const char *piece)
 {
     cr_assert_eq(result.code, 2, "exit code %d: %s", result.code, result.err);
