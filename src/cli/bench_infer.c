@@ -54,10 +54,23 @@ static double watt_hours(double joules)
     return joules / 3600;
 }
 
-static void print_heading(qd_context *ctx, const infer_values *v, const qd_inference_result *first)
+/* One size where all networks have it, else each network's in the order of the rows. */
+static void print_sizes(const qd_inference_result *results, int count)
 {
-    printf("%" PRId64 " px, batch %" PRId64 ", %d threads, %s, %" PRId64 " runs on ", first->image_size,
-           v->config.batch, qd_context_threads(ctx), qd_isa_name(qd_context_isa(ctx)), first->runs);
+    int same = 1;
+    while (same < count && results[same].image_size == results[0].image_size)
+        same++;
+    printf("%" PRId64, results[0].image_size);
+    for (int i = 1; same < count && i < count; i++)
+        printf(", %" PRId64, results[i].image_size);
+    printf(" px");
+}
+
+static void print_heading(qd_context *ctx, const infer_values *v, const qd_inference_result *results, int count)
+{
+    print_sizes(results, count);
+    printf(", batch %" PRId64 ", %d threads, %s, %" PRId64 " runs on ", v->config.batch, qd_context_threads(ctx),
+           qd_isa_name(qd_context_isa(ctx)), results[0].runs);
     if (v->config.frames) {
         printf("frames of ");
         cli_print_padded(v->config.frames, 0);
@@ -175,7 +188,7 @@ static enum qd_status measure(qd_context *ctx, void *values)
     }
     if (v->json)
         QD_TRY_GOTO(write_json(ctx, v, results, count));
-    print_heading(ctx, v, &results[0]);
+    print_heading(ctx, v, results, count);
     print_speed(results, count);
     print_energy(results, count);
 fail:

@@ -116,6 +116,17 @@ Test(bench_infer, frames_of_a_folder_and_their_energy)
     cJSON_Delete(json);
     outcome_free(&run);
 
+    /* A quantized model has a size of its own. */
+    char *quantized = test_folder_path(t.folder, "larger.safetensors");
+    outcome made = QUANTDRIFT("quantize", checkpoint, "--image-size", "40", "--data", t.data, "-o", quantized);
+    expect_done(&made);
+    outcome_free(&made);
+    run = INFER(quantized, checkpoint);
+    expect_done(&run);
+    expect_pieces(run.out, (const char *const[]){"40, 32 px, batch 1, 1 threads", NULL});
+    outcome_free(&run);
+    free(quantized);
+
     expect_refusal(INFER(checkpoint, "--frames", "/no/such/folder"), 3, "/no/such/folder");
     expect_refusal(INFER(checkpoint, "--frames", root), 3, "no image found");
     expect_refusal(INFER(image), 3, image);
