@@ -198,7 +198,8 @@ def main():
             ratios = [r for _, _, r in found]
             target = TARGETS[row, model]
             table.append(dict(common, row=row, model=model, batch=64 if row == "memory" else args.batch,
-                              pairs=args.pairs, quantdrift="%.4g" % ours, beside="%.4g" % beside,
+                              isa="avx2" if row == "train avx2" else common["isa"], pairs=args.pairs,
+                              quantdrift="%.4g" % ours, beside="%.4g" % beside,
                               ratio="%.3f" % ratio, ratio_min="%.3f" % min(ratios), ratio_max="%.3f" % max(ratios),
                               must=target[0], stretch=target[1], verdict=verdict(row, ratio, target)))
             print("%-11s %-16s %10.4g %10.4g %8.3f %8.3f %8.3f  %g/%g %s" % (
