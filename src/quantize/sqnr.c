@@ -6,8 +6,8 @@ typedef struct energies {
     double signal, rounding, accumulated;
 } energies;
 
-/* Energies of one piece; exactly one of `codes` and `simulated` is the quantized network's value. params NULL: a
- * tensor that stays float, whose own rounding costs nothing. */
+/* Energies of one piece; exactly one of `codes` (then with params) and `simulated` is the quantized network's value.
+ * params NULL: a tensor that stays float, whose own rounding costs nothing. */
 static energies piece_energies(const qd_quant_params *params, const float *x, const uint8_t *codes,
                                const float *simulated, int64_t count)
 {
@@ -19,9 +19,9 @@ static energies piece_energies(const qd_quant_params *params, const float *x, co
             own = qd_dequantize_value(qd_quantize_value(x[i], params->scale, params->range), params->scale,
                                       params->range.zero);
         double rounding = (double)x[i] - (double)own;
-        float y = simulated != NULL
-                      ? simulated[i]
-                      : qd_dequantize_value(codes[i] - QD_STORED_OFFSET, params->scale, params->range.zero);
+        float y = codes != NULL && params != NULL
+                      ? qd_dequantize_value(codes[i] - QD_STORED_OFFSET, params->scale, params->range.zero)
+                      : simulated[i];
         double accumulated = (double)x[i] - (double)y;
         e.signal += (double)x[i] * (double)x[i];
         e.rounding += rounding * rounding;
