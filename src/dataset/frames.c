@@ -4,8 +4,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "dataset/folder_scan.h"
-#include "dataset/sample_load.h"
-#include "dataset/work_pool.h"
+#include "dataset/parallel_load.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,11 +67,6 @@ typedef struct frames_load {
     int64_t first;
     float *out;
     qd_normalizer normalizer;
-    qd_sample_worker *workers;
-    pthread_mutex_t mutex; /* guards what follows */
-    enum qd_status status;
-    int64_t failed_item; /* the first in order of those that failed */
-    qd_image_fault fault;
 } frames_load;
 
 static enum qd_status load_frame(frames_load *load, qd_sample_worker *worker, const char *path, float *out,
@@ -92,54 +86,21 @@ static enum qd_status load_frame(frames_load *load, qd_sample_worker *worker, co
     return QD_OK;
 }
 
-static void load_item(void *user, int worker, int64_t item)
+static enum qd_status load_item(void *user, qd_sample_worker *worker, int64_t item, qd_image_fault *fault)
 {
     frames_load *load = user;
     const qd_folder_list *list = &load->frames->list;
-    qd_image_fault fault;
-    enum qd_status status =
-        load_frame(load, &load->workers[worker], list->files[(load->first + item) % list->file_count].path,
-                   load->out + item * load->size * load->size * 3, &fault);
-    if (status == QD_OK)
-        return;
-    pthread_mutex_lock(&load->mutex);
-    if (load->status == QD_OK || item < load->failed_item) {
-        load->status = status;
-        load->failed_item = item;
-        memcpy(load->fault.sentence, fault.sentence, strlen(fault.sentence) + 1);
-    }
-    pthread_mutex_unlock(&load->mutex);
+    return load_frame(load, worker, list->files[(load->first + item) % list->file_count].path,
+                      load->out + item * load->size * load->size * 3, fault);
 }
 
 enum qd_status qd_frames_load(const qd_frames *frames, int64_t first, int64_t n, enum qd_frame_transform transform,
                               int32_t image_size, int threads, float *out)
 {
-    qd_context *ctx = frames->ctx;
-    enum qd_status status = QD_OK;
-    bool mutex_made = false;
     frames_load load = {.frames = frames, .transform = transform, .size = image_size, .first = first, .out = out};
-    if (image_size < 1 || image_size > QD_MAX_INPUT_SIZE || threads < 1 || first < 0)
-        return qd_fail(ctx, QD_ERR_USAGE,
-                       "loading frames: expected a size of 1 to %d, a thread and a first frame, got %d, %d and %lld",
-                       QD_MAX_INPUT_SIZE, image_size, threads, (long long)first);
+    if (first < 0)
+        return qd_fail(frames->ctx, QD_ERR_USAGE, "loading frames: expected a first frame from 0, got %lld",
+                       (long long)first);
     qd_normalizer_init(&load.normalizer);
-    load.workers = qd_calloc((size_t)threads, sizeof *load.workers);
-    if (!load.workers || pthread_mutex_init(&load.mutex, NULL) != 0) {
-        status = qd_fail(ctx, QD_ERR_MEMORY, "loading frames: memory is short for %d threads", threads);
-        goto fail;
-    }
-    mutex_made = true;
-    for (int i = 0; i < threads; i++)
-        QD_TRY_GOTO(qd_sample_worker_create(ctx, image_size, &load.workers[i]));
-    qd_work_run(threads, n, load_item, &load);
-    status = load.status;
-    if (status != QD_OK)
-        qd_fail(ctx, status, "%s", load.fault.sentence);
-fail:
-    if (mutex_made)
-        pthread_mutex_destroy(&load.mutex);
-    for (int i = 0; load.workers && i < threads; i++)
-        qd_sample_worker_destroy(&load.workers[i]);
-    free(load.workers);
-    return status;
+    return qd_load_parallel(frames->ctx, n, image_size, threads, load_item, &load);
 }
