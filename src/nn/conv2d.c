@@ -12,7 +12,7 @@ static bool is_depthwise(const qd_conv2d_config *config)
     return config->groups > 1 && config->groups == config->in_channels && config->groups == config->out_channels;
 }
 
-static qd_conv_shape shape_of(const qd_conv2d_config *config, const qd_dims *in, const qd_dims *out, int64_t n)
+qd_conv_shape qd_conv2d_shape(const qd_conv2d_config *config, const qd_dims *in, const qd_dims *out, int64_t n)
 {
     return (qd_conv_shape){.n = n,
                            .ih = in->h,
@@ -83,7 +83,7 @@ static unsigned backward_needs(const void *config, enum qd_activation fused)
 static bool takes_deferred(const qd_layer_call *call)
 {
     const qd_conv2d_config *config = call->config;
-    qd_conv_shape s = shape_of(config, &call->in[0], &call->out, call->n);
+    qd_conv_shape s = qd_conv2d_shape(config, &call->in[0], &call->out, call->n);
 
     return is_depthwise(config) || qd_conv_dense_takes_deferred(call, &s);
 }
@@ -91,7 +91,7 @@ static bool takes_deferred(const qd_layer_call *call)
 static size_t workspace_bytes(const qd_layer_call *call, bool backward)
 {
     const qd_conv2d_config *config = call->config;
-    qd_conv_shape s = shape_of(config, &call->in[0], &call->out, call->n);
+    qd_conv_shape s = qd_conv2d_shape(config, &call->in[0], &call->out, call->n);
     size_t bytes[3] = {0}, largest = 0;
 
     if (is_depthwise(config)) {
@@ -113,7 +113,7 @@ static size_t workspace_bytes(const qd_layer_call *call, bool backward)
 static enum qd_status forward(const qd_layer_call *call)
 {
     const qd_conv2d_config *config = call->config;
-    qd_conv_shape s = shape_of(config, &call->in[0], &call->out, call->n);
+    qd_conv_shape s = qd_conv2d_shape(config, &call->in[0], &call->out, call->n);
 
     if (is_depthwise(config))
         qd_conv_depthwise_forward(call, &s);
@@ -127,7 +127,7 @@ static enum qd_status forward(const qd_layer_call *call)
 static enum qd_status backward(const qd_layer_call *call)
 {
     const qd_conv2d_config *config = call->config;
-    qd_conv_shape s = shape_of(config, &call->in[0], &call->out, call->n);
+    qd_conv_shape s = qd_conv2d_shape(config, &call->in[0], &call->out, call->n);
 
     if (call->grad[0] && is_depthwise(config))
         qd_conv_depthwise_backward_weights(call, &s);

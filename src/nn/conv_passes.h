@@ -21,6 +21,9 @@ static inline int64_t qd_max_i64(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* Geometry of `n` samples. */
+qd_conv_shape qd_conv2d_shape(const qd_conv2d_config *config, const qd_dims *in, const qd_dims *out, int64_t n);
+
 /* out[count] += partials[0] + partials[1] + …, in this order; partials follow each other in memory. */
 void qd_conv_add_partials(const qd_layer_call *call, const void *partials, int64_t partial_count, int64_t count,
                           void *out);

@@ -37,21 +37,8 @@ static int reader(const qd_qgraph *q, int value, enum qd_qstep_kind kind)
 
 static qd_conv_shape conv_shape(const qd_qgraph *q, const qd_qstep *step)
 {
-    const qd_dims *in = &q->values[step->input[0]].dims, *out = &q->values[step->output].dims;
-    const qd_conv2d_config *config = &q->convs[step->conv].config;
-
-    return (qd_conv_shape){.n = q->max_batch,
-                           .ih = in->h,
-                           .iw = in->w,
-                           .ic = in->c,
-                           .oh = out->h,
-                           .ow = out->w,
-                           .oc = out->c,
-                           .kh = config->kernel,
-                           .kw = config->kernel,
-                           .stride = config->stride,
-                           .pad = config->padding,
-                           .groups = config->groups};
+    return qd_conv2d_shape(&q->convs[step->conv].config, &q->values[step->input[0]].dims,
+                           &q->values[step->output].dims, q->max_batch);
 }
 
 /* Whether the product of step `index` can be made where a convolution reads it. */
