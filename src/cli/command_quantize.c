@@ -71,12 +71,25 @@ fail:
     return status;
 }
 
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
 static enum qd_status quantize(qd_context *ctx, void *values)
 {
     quantize_values *v = values;
     enum qd_status status = QD_OK;
     qd_network *network = NULL, *quantized = NULL;
     qd_dataset *dataset = NULL;
+    if (is_same_file(v->network.checkpoint, v->out))
+        return qd_fail(
+            ctx, QD_ERR_USAGE,
+            "quantize: '%s' is the checkpoint itself, which the quantized model would replace; choose another "
+            "-o",
+            v->out);
     QD_TRY_GOTO(qd_network_load(ctx, &v->network, &network));
     QD_TRY_GOTO(cli_open_calibration(ctx, &v->scales, &dataset));
     QD_TRY_GOTO(qd_network_quantize(network, &v->scales.quantize, &quantized));

@@ -1,4 +1,5 @@
 #include "cli/program.h"
+#include "base/file.h"
 #include "support/fixture.h"
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -140,4 +141,30 @@ void expect_refusal(outcome result, int code, const char *piece)
 void expect_done(const outcome *result)
 {
     cr_assert_eq(result->code, 0, "exit code %d: %s%s", result->code, result->out, result->err);
+}
+
+void expect_success(outcome result)
+{
+    expect_done(&result);
+    outcome_free(&result);
+}
+
+char *program_read_file(const char *path, size_t *size)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    cr_assert_eq(qd_file_read(NULL, path, 1 << 26, &text, &bytes), QD_OK, "cannot read '%s'", path);
+    if (size)
+        *size = bytes;
+    return text;
+}
+
+void expect_same_file(const char *a, const char *b)
+{
+    size_t size_a, size_b;
+    char *text_a = program_read_file(a, &size_a), *text_b = program_read_file(b, &size_b);
+    cr_assert_eq(size_a, size_b, "'%s' and '%s' have different sizes", a, b);
+    cr_assert_eq(memcmp(text_a, text_b, size_a), 0, "'%s' and '%s' differ", a, b);
+    free(text_a);
+    free(text_b);
 }

@@ -38,4 +38,12 @@ void expect_refusal(outcome result, int code, const char *piece);
 /* Expects exit code 0; shows what was said otherwise. The caller frees the outcome. */
 void expect_done(const outcome *result);
 
+/* The same, and frees it. */
+void expect_success(outcome result);
+
+/* A whole file with a NUL behind it, freed with free(); size may be NULL. */
+char *program_read_file(const char *path, size_t *size);
+
+void expect_same_file(const char *a, const char *b);
+
 #endif

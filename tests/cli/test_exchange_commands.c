@@ -12,37 +12,11 @@
 
 TestSuite(exchange_commands);
 
-static void done(outcome result)
-{
-    expect_done(&result);
-    outcome_free(&result);
-}
-
-static char *read_file(const char *path, size_t *size)
-{
-    char *text = NULL;
-    size_t bytes = 0;
-    cr_assert_eq(qd_file_read(NULL, path, 1 << 26, &text, &bytes), QD_OK, "cannot read '%s'", path);
-    if (size)
-        *size = bytes;
-    return text;
-}
-
-static void expect_same_file(const char *a, const char *b)
-{
-    size_t size_a, size_b;
-    char *text_a = read_file(a, &size_a), *text_b = read_file(b, &size_b);
-    cr_assert_eq(size_a, size_b, "'%s' and '%s' have different sizes", a, b);
-    cr_assert_eq(memcmp(text_a, text_b, size_a), 0, "'%s' and '%s' differ", a, b);
-    free(text_a);
-    free(text_b);
-}
-
 /* Every record's two checksums, the first event's version, and how many there are. */
 static int check_event_file(const char *path)
 {
     size_t size;
-    char *bytes = read_file(path, &size);
+    char *bytes = program_read_file(path, &size);
     int records = 0;
     for (size_t at = 0; at < size; records++) {
         uint64_t length;
@@ -85,8 +59,8 @@ static char *only_entry(const char *folder)
 Test(exchange_commands, a_run_leaves_files_for_other_programs)
 {
     tiny t = tiny_create();
-    done(QUANTDRIFT("run", t.experiment, "--quiet", RESNET18, "--set", "tensorboard=true", "--set",
-                    "export=[\"pth\",\"onnx\",\"onnx-qdq\",\"encodings\"]"));
+    expect_success(QUANTDRIFT("run", t.experiment, "--quiet", RESNET18, "--set", "tensorboard=true", "--set",
+                              "export=[\"pth\",\"onnx\",\"onnx-qdq\",\"encodings\"]"));
     static const char *const names[] = {"resnet18_data.pth", "resnet18_data.onnx", "resnet18_data_qdq.onnx",
                                         "resnet18_data_encodings.json"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -95,7 +69,7 @@ Test(exchange_commands, a_run_leaves_files_for_other_programs)
         free(path);
     }
 
-    char *metrics_path = test_folder_path(t.out, "metrics.csv"), *metrics = read_file(metrics_path, NULL);
+    char *metrics_path = test_folder_path(t.out, "metrics.csv"), *metrics = program_read_file(metrics_path, NULL);
     static const char head[] = "model,epoch,lr,train_loss,train_acc,val_loss,val_acc\nresnet18,0,,,,";
     cr_assert_eq(strncmp(metrics, head, strlen(head)), 0, "%s", metrics);
     cr_assert_not_null(strstr(metrics, "\nresnet18,1,0.01,"), "%s", metrics);
@@ -126,9 +100,9 @@ Test(exchange_commands, a_run_leaves_files_for_other_programs)
     /* A run that is complete writes the same again. */
     char *pth = test_folder_path(t.out, names[0]), *kept = test_folder_path(t.folder, "kept.pth");
     cr_assert_eq(rename(pth, kept), 0);
-    done(QUANTDRIFT("run", t.experiment, "--quiet", RESNET18, "--resume", "--set", "export=[\"pth\"]"));
+    expect_success(QUANTDRIFT("run", t.experiment, "--quiet", RESNET18, "--resume", "--set", "export=[\"pth\"]"));
     expect_same_file(pth, kept);
-    char *again = read_file(metrics_path, NULL);
+    char *again = program_read_file(metrics_path, NULL);
     cr_assert_str_eq(again, metrics);
 
     cJSON_Delete(encodings);
@@ -148,23 +122,23 @@ Test(exchange_commands, a_run_leaves_files_for_other_programs)
 Test(exchange_commands, what_is_exported_can_be_imported)
 {
     tiny t = tiny_create();
-    done(QUANTDRIFT("run", t.experiment, "--quiet", RESNET18, "--set", "max_steps=1"));
+    expect_success(QUANTDRIFT("run", t.experiment, "--quiet", RESNET18, "--set", "max_steps=1"));
     char *checkpoint = tiny_checkpoint(&t, "resnet18_last.safetensors");
     char *pth = test_folder_path(t.folder, "a.pth"), *weights = test_folder_path(t.folder, "a.safetensors");
     char *imported = test_folder_path(t.folder, "b.safetensors"), *again = test_folder_path(t.folder, "b.pth");
     char *qdq = test_folder_path(t.folder, "a.onnx"), *json = test_folder_path(t.folder, "a.json");
-    done(QUANTDRIFT("export", checkpoint, "--format", "pth", "-o", pth));
-    done(QUANTDRIFT("export", checkpoint, "--format", "safetensors", "-o", weights));
-    done(QUANTDRIFT("import", pth, "--model", "resnet18", "--image-size", "32", "-o", imported));
-    done(QUANTDRIFT("export", imported, "--format", "pth", "-o", again));
+    expect_success(QUANTDRIFT("export", checkpoint, "--format", "pth", "-o", pth));
+    expect_success(QUANTDRIFT("export", checkpoint, "--format", "safetensors", "-o", weights));
+    expect_success(QUANTDRIFT("import", pth, "--model", "resnet18", "--image-size", "32", "-o", imported));
+    expect_success(QUANTDRIFT("export", imported, "--format", "pth", "-o", again));
     expect_same_file(pth, again);
-    done(QUANTDRIFT("import", weights, "--model", "resnet18", "-o", imported));
-    done(QUANTDRIFT("export", imported, "--format", "pth", "-o", again));
+    expect_success(QUANTDRIFT("import", weights, "--model", "resnet18", "-o", imported));
+    expect_success(QUANTDRIFT("export", imported, "--format", "pth", "-o", again));
     expect_same_file(pth, again);
-    done(QUANTDRIFT("eval", pth, "--model", "resnet18", "--image-size", "32", "--data", t.data));
+    expect_success(QUANTDRIFT("eval", pth, "--model", "resnet18", "--image-size", "32", "--data", t.data));
 
-    done(QUANTDRIFT("export", checkpoint, "--format", "onnx-qdq", "--data", t.data, "--per-channel", "--unsigned",
-                    "--calibration-images", "8", "-o", qdq));
+    expect_success(QUANTDRIFT("export", checkpoint, "--format", "onnx-qdq", "--data", t.data, "--per-channel",
+                              "--unsigned", "--calibration-images", "8", "-o", qdq));
     outcome seen = QUANTDRIFT("inspect", qdq, "--json", json);
     expect_done(&seen);
     cr_assert_not_null(strstr(seen.out, "operator set: 17"), "%s", seen.out);

@@ -13,32 +13,6 @@
 
 TestSuite(quantize_commands);
 
-static void done(outcome result)
-{
-    expect_done(&result);
-    outcome_free(&result);
-}
-
-static char *read_file(const char *path, size_t *size)
-{
-    char *text = NULL;
-    size_t bytes = 0;
-    cr_assert_eq(qd_file_read(NULL, path, 1 << 26, &text, &bytes), QD_OK, "cannot read '%s'", path);
-    if (size)
-        *size = bytes;
-    return text;
-}
-
-static void expect_same_file(const char *a, const char *b)
-{
-    size_t size_a, size_b;
-    char *text_a = read_file(a, &size_a), *text_b = read_file(b, &size_b);
-    cr_assert_eq(size_a, size_b, "'%s' and '%s' have different sizes", a, b);
-    cr_assert_eq(memcmp(text_a, text_b, size_a), 0, "'%s' and '%s' differ", a, b);
-    free(text_a);
-    free(text_b);
-}
-
 /* A tiny data set, a checkpoint of ResNet18 trained on it for a step, and paths beside them. */
 typedef struct bench {
     tiny t;
@@ -48,8 +22,8 @@ typedef struct bench {
 static bench bench_create(void)
 {
     bench b = {.t = tiny_create()};
-    done(QUANTDRIFT("run", b.t.experiment, "--quiet", "--set", "models=[\"resnet18\"]", "--set", "max_steps=1",
-                    "--set", "quantization.enabled=false"));
+    expect_success(QUANTDRIFT("run", b.t.experiment, "--quiet", "--set", "models=[\"resnet18\"]", "--set",
+                              "max_steps=1", "--set", "quantization.enabled=false"));
     b.checkpoint = tiny_checkpoint(&b.t, "resnet18_last.safetensors");
     b.model = test_folder_path(b.t.folder, "int8.safetensors");
     b.encodings = test_folder_path(b.t.folder, "int8_encodings.json");
@@ -101,11 +75,12 @@ Test(quantize_commands, a_quantized_model_runs_by_itself)
     expect_done(&made);
     cr_assert_not_null(strstr(made.out, "ResNet18 INT8 for 10 classes at 32 px"), "%s", made.out);
     outcome_free(&made);
-    done(QUANTDRIFT("export", b.checkpoint, "--format", "safetensors", "-o", weights));
+    expect_success(QUANTDRIFT("export", b.checkpoint, "--format", "safetensors", "-o", weights));
     cr_assert_leq(file_bytes(b.model), 0.28 * file_bytes(weights));
 
     /* The scales are those of an export, and the loss of a run's INT8 network. */
-    done(QUANTDRIFT("export", b.checkpoint, "--format", "encodings", "--data", b.t.data, "-o", b.other_encodings));
+    expect_success(
+        QUANTDRIFT("export", b.checkpoint, "--format", "encodings", "--data", b.t.data, "-o", b.other_encodings));
     expect_same_file(b.encodings, b.other_encodings);
 
     char *checkpoint = b.checkpoint;
@@ -178,7 +153,7 @@ Test(quantize_commands, a_quantized_model_runs_by_itself)
 /* Replaces the first `from` behind `after` in a text file. */
 static void edit(const char *path, const char *after, const char *from, const char *to)
 {
-    char *text = read_file(path, NULL);
+    char *text = program_read_file(path, NULL);
     char *place = strstr(text, after);
     cr_assert_not_null(place, "no '%s' in '%s'", after, path);
     char *found = strstr(place, from);
@@ -192,7 +167,7 @@ static void edit(const char *path, const char *after, const char *from, const ch
 /* A tensor's object becomes another text. */
 static void replace_entry(const char *path, const char *name, const char *to)
 {
-    char *text = read_file(path, NULL), *key = qd_format("\"%s\": ", name);
+    char *text = program_read_file(path, NULL), *key = qd_format("\"%s\": ", name);
     char *begin = strstr(text, key);
     cr_assert_not_null(begin, "no '%s'", name);
     begin += strlen(key);
@@ -209,9 +184,10 @@ Test(quantize_commands, encodings_go_in_a_circle)
     bench b = bench_create();
     static const char *const forms[][2] = {{"--per-channel", "--unsigned"}, {"--symmetric", "--weight-bits=6"}};
     for (int i = 0; i < 2; i++) {
-        done(QUANTIZE(&b, "--data", b.t.data, "--calibration-images", "8", forms[i][0], forms[i][1], "-o", b.model));
+        expect_success(
+            QUANTIZE(&b, "--data", b.t.data, "--calibration-images", "8", forms[i][0], forms[i][1], "-o", b.model));
         /* Given back unedited, without images, under the same form: the same bytes. */
-        done(QUANTIZE(&b, "--encodings", b.encodings, forms[i][0], forms[i][1], "-o", b.other));
+        expect_success(QUANTIZE(&b, "--encodings", b.encodings, forms[i][0], forms[i][1], "-o", b.other));
         expect_same_file(b.model, b.other);
         expect_same_file(b.encodings, b.other_encodings);
     }
@@ -221,10 +197,10 @@ Test(quantize_commands, encodings_go_in_a_circle)
 Test(quantize_commands, what_is_marked_float_stays_float)
 {
     bench b = bench_create();
-    done(QUANTIZE(&b, "--data", b.t.data, "-o", b.model));
+    expect_success(QUANTIZE(&b, "--data", b.t.data, "-o", b.model));
     replace_entry(b.encodings, "layer1.0.relu", "\"float\"");
     replace_entry(b.encodings, "layer2.0.conv1.weight", "\"float\"");
-    done(QUANTIZE(&b, "--encodings", b.encodings, "-o", b.other));
+    expect_success(QUANTIZE(&b, "--encodings", b.encodings, "-o", b.other));
     outcome seen = QUANTDRIFT("inspect", b.other);
     expect_done(&seen);
     const char *line = strstr(seen.out, "layer2.0.conv1.weight");
@@ -234,7 +210,7 @@ Test(quantize_commands, what_is_marked_float_stays_float)
     const cJSON *marked = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItem(root, "activations"), "layer1.0.relu");
     cr_assert_str_eq(cJSON_GetStringValue(marked), "float");
     cJSON_Delete(root);
-    done(QUANTDRIFT("eval", b.model, b.other, "--data", b.t.data));
+    expect_success(QUANTDRIFT("eval", b.model, b.other, "--data", b.t.data));
     /* A tensor that is not named is calibrated, and needs images. */
     edit(b.encodings, "\"activations\"", "\"input\": ", "\"fc\": ");
     expect_refusal(QUANTIZE(&b, "--encodings", b.encodings, "-o", b.other), 3, "has no tensor 'fc'");
@@ -243,7 +219,7 @@ Test(quantize_commands, what_is_marked_float_stays_float)
     cr_assert_eq(qd_json_write(NULL, b.encodings, root), QD_OK);
     cJSON_Delete(root);
     expect_refusal(QUANTIZE(&b, "--encodings", b.encodings, "-o", b.other), 2, "calibration images");
-    done(QUANTIZE(&b, "--encodings", b.encodings, "--data", b.t.data, "-o", b.other));
+    expect_success(QUANTIZE(&b, "--encodings", b.encodings, "--data", b.t.data, "-o", b.other));
     bench_destroy(&b);
 }
 
@@ -308,6 +284,7 @@ Test(quantize_commands, bad_input_is_refused_with_one_sentence)
     bench b = bench_create();
     char *empty = test_folder_path(b.t.folder, "empty"), *dead = test_folder_path(b.t.folder, "dead.safetensors");
     cr_assert_eq(mkdir(empty, 0700), 0);
+    expect_refusal(QUANTIZE(&b, "--data", b.t.data, "-o", b.checkpoint), 2, "is the checkpoint itself");
     expect_refusal(QUANTIZE(&b, "--data", empty, "-o", b.model), 3, "empty");
     expect_refusal(QUANTIZE(&b, "--data", "/no/such", "-o", b.model), 3, "/no/such");
     silence(b.checkpoint, dead, "layer3.0.bn1.");
@@ -315,9 +292,9 @@ Test(quantize_commands, bad_input_is_refused_with_one_sentence)
                    "tensor 'layer3.0.relu#1' was 0 for every calibration image");
     cr_assert(!qd_file_exists(b.model) && !qd_file_exists(b.encodings), "a refusal writes nothing");
 
-    done(QUANTIZE(&b, "--data", b.t.data, "-o", b.model));
+    expect_success(QUANTIZE(&b, "--data", b.t.data, "-o", b.model));
     size_t size;
-    char *bytes = read_file(b.model, &size), *text = read_file(b.encodings, NULL);
+    char *bytes = program_read_file(b.model, &size), *text = program_read_file(b.encodings, NULL);
     static const struct {
         const char *after, *from, *to, *piece;
     } edits[] = {
@@ -371,7 +348,7 @@ Test(quantize_commands, bad_input_is_refused_with_one_sentence)
     char *folder_encodings = test_folder_path(b.t.folder, "data_encodings.json");
     test_file_write(folder_encodings, "kept", 4);
     expect_refusal(QUANTIZE(&b, "--data", b.t.data, "-o", b.t.data), 1, "found a folder");
-    char *kept = read_file(folder_encodings, NULL);
+    char *kept = program_read_file(folder_encodings, NULL);
     cr_assert_str_eq(kept, "kept");
     cr_assert_eq(test_folder_count(b.t.folder), files + 1);
     free(kept);
@@ -395,20 +372,21 @@ Test(quantize_commands, trained_networks_score_alike_on_every_instruction_set)
                                            {"--unsigned", "--per-channel"}};
     static const char *const models[] = {"resnet18_last.safetensors", "efficientnet_b0_last.safetensors"};
     tiny t = tiny_create();
-    done(QUANTDRIFT("run", t.experiment, "--quiet", "--set", "models=[\"resnet18\", \"efficientnet_b0\"]", "--set",
-                    "quantization.enabled=false"));
+    expect_success(QUANTDRIFT("run", t.experiment, "--quiet", "--set", "models=[\"resnet18\", \"efficientnet_b0\"]",
+                              "--set", "quantization.enabled=false"));
     char *expected = test_folder_path(t.folder, "ref.json"), *found = test_folder_path(t.folder, "found.json");
     for (int m = 0; m < 2; m++) {
         char *checkpoint = tiny_checkpoint(&t, models[m]), *quantized[4];
         for (int f = 0; f < 4; f++) {
             char *name = qd_format("%d_%d.safetensors", m, f);
             quantized[f] = test_folder_path(t.folder, name);
-            done(QUANTDRIFT("quantize", checkpoint, "--data", t.data, "-o", quantized[f], forms[f][0], forms[f][1]));
+            expect_success(
+                QUANTDRIFT("quantize", checkpoint, "--data", t.data, "-o", quantized[f], forms[f][0], forms[f][1]));
             free(name);
         }
         for (size_t s = 0; s < sizeof sets / sizeof sets[0]; s++) {
-            done(QUANTDRIFT("eval", quantized[0], quantized[1], quantized[2], quantized[3], "--data", t.data, "--cpu",
-                            sets[s], "--json", s == 0 ? expected : found));
+            expect_success(QUANTDRIFT("eval", quantized[0], quantized[1], quantized[2], quantized[3], "--data",
+                                      t.data, "--cpu", sets[s], "--json", s == 0 ? expected : found));
             if (s > 0)
                 expect_same_file(expected, found); /* the loss has all its digits there */
         }
@@ -447,13 +425,14 @@ Test(quantize_commands, one_logit_heads)
         test_folder_remove(train);
         test_folder_remove(val);
     }
-    done(QUANTDRIFT("run", b.t.experiment, "--quiet", "--set", "models=[\"resnet18\"]", "--set", "max_steps=1",
-                    "--set", "quantization.enabled=false", "--set", "head=binary", "--set", "num_classes=2"));
+    expect_success(QUANTDRIFT("run", b.t.experiment, "--quiet", "--set", "models=[\"resnet18\"]", "--set",
+                              "max_steps=1", "--set", "quantization.enabled=false", "--set", "head=binary", "--set",
+                              "num_classes=2"));
     b.checkpoint = tiny_checkpoint(&b.t, "resnet18_last.safetensors");
     b.model = test_folder_path(b.t.folder, "int8.safetensors");
     b.json = test_folder_path(b.t.folder, "found.json");
-    done(QUANTIZE(&b, "--data", b.t.data, "-o", b.model));
-    done(QUANTDRIFT("eval", b.model, b.checkpoint, "--data", b.t.data, "--json", b.json));
+    expect_success(QUANTIZE(&b, "--data", b.t.data, "-o", b.model));
+    expect_success(QUANTDRIFT("eval", b.model, b.checkpoint, "--data", b.t.data, "--json", b.json));
     cJSON *root = read_json(b.json);
     const cJSON *first = cJSON_GetArrayItem(cJSON_GetObjectItem(root, "networks"), 0);
     cr_assert_str_eq(cJSON_GetObjectItem(first, "form")->valuestring, "INT8");
