@@ -10,7 +10,7 @@ ulimit -n 1024
 # Tests run side by side with several threads each: threads that spin while they wait would starve one another.
 export OMP_WAIT_POLICY=passive
 passed=0 failed=0 skipped=0 status=0
-skips=()
+skips=() failures=()
 for program in "$@"; do
     echo "== $program"
     tap=$program.tap
@@ -21,6 +21,7 @@ for program in "$@"; do
     if [ ! -s "$tap" ]; then
         echo "$program ended with $code before it reported anything"
         failed=$((failed + 1))
+        failures+=("$program")
         continue
     fi
     not_ok=$(grep -c '^not ok ' "$tap")
@@ -33,6 +34,7 @@ for program in "$@"; do
         echo "$program ended with $code although no test failed"
         lost=1
     fi
+    [ "$lost" -le 0 ] || failures+=("$program: $lost tests without a result")
     [ "$lost" -gt 0 ] || lost=0
     passed=$((passed + ok))
     skipped=$((skipped + skip))
@@ -40,8 +42,12 @@ for program in "$@"; do
     while IFS= read -r line; do
         skips+=("$line")
     done < <(sed -n 's/^ok - \(.*[^ ]\) *# SKIP */\1: /p' "$tap")
+    while IFS= read -r line; do
+        failures+=("$line")
+    done < <(sed -n 's/^not ok - \([^ ]*\).*/\1/p' "$tap")
 done
 [ "$failed" -eq 0 ] || status=1
 [ "$skipped" -eq 0 ] || printf 'skipped %s\n' "${skips[@]}"
+[ "$failed" -eq 0 ] || printf 'failed %s\n' "${failures[@]}"
 echo "$passed passed, $failed failed, $skipped skipped"
 exit $status

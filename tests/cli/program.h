@@ -19,7 +19,7 @@ typedef struct outcome {
 } outcome;
 
 /* Runs argv (NULL behind the last one). An argv[0] of "quantdrift" is the program under test. `settings` may be NULL.
- * A program that takes more than ten minutes is ended. Freed with outcome_free(). */
+ * A program that takes more than half an hour is ended. Freed with outcome_free(). */
 outcome program_run(const program *settings, const char *const argv[]);
 void outcome_free(outcome *result);
 

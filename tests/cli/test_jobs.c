@@ -5,6 +5,7 @@
 #include "cli/tiny.h"
 #include "support/test_context.h"
 #include "support/fixture.h"
+#include "support/sanitized.h"
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -237,6 +238,8 @@ Test(jobs, killed_at_any_moment_a_run_goes_on_to_the_same_end)
 
 Test(jobs, memory_does_not_grow)
 {
+    if (TESTS_SANITIZED)
+        cr_skip_test("a sanitizer keeps freed memory");
     run_script("tests/faults/flat_memory.sh", "300");
 }
 

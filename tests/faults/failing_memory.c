@@ -1,26 +1,15 @@
 /* An allocator that fails on demand, in front of glibc's. */
 #include "failing_memory.h"
+#include "support/sanitized.h"
 #include <errno.h>
 #include <stddef.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define HAS_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define HAS_SANITIZER 1
-#endif
-#endif
 
 static _Thread_local bool armed;
 static _Thread_local long until_failure, live_blocks;
 
 bool failing_memory_available(void)
 {
-#ifdef HAS_SANITIZER
-    return false;
-#else
-    return true;
-#endif
+    return !TESTS_SANITIZED;
 }
 
 void failing_memory_arm(long nth)
@@ -37,7 +26,7 @@ bool failing_memory_disarm(long *leaked)
     return until_failure <= 0;
 }
 
-#ifndef HAS_SANITIZER
+#if !TESTS_SANITIZED
 
 /* glibc's allocator under its internal names, exported for replacements such as this one. */
 void *__libc_malloc(size_t size);
