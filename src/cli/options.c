@@ -139,7 +139,8 @@ int cli_run(const cli_command *command, int argc, char **argv, void *values)
         return cli_error(QD_ERR_MEMORY, "out of memory");
     lay_out(&p);
     const struct argp_child children[] = {{&cli_common_argp, 0, "Common options:", CLI_MAX_GROUPS + 1}, {0}};
-    const struct argp argp = {.options = p.entries,
+    /* glibc's argp never frees what it allocates for the help of an empty list. */
+    const struct argp argp = {.options = p.count > 0 ? p.entries : NULL,
                               .parser = parse_option,
                               .args_doc = command->usage,
                               .doc = command->doc,
