@@ -62,12 +62,6 @@ static inline vec vec_fma(vec a, vec b, vec c)
     return _mm512_fmadd_ps(a, b, c);
 }
 
-/* Asks for the cache line at p, any address, to be brought into the second-level cache. */
-static inline void vec_prefetch(const void *p)
-{
-    _mm_prefetch((const char *)p, _MM_HINT_T1);
-}
-
 /* All lanes the constant. */
 static inline vec vec_set(float value)
 {

@@ -477,42 +477,12 @@ DW_INLINE void dw_weights_strip(const dw_strip *a, int rows, int kw, int stride,
         dw_store(dw + t * s->oc, sum[t], true, tail);
 }
 
-/*
- * A strip reads one vector of every position before it reads the next: too scattered for the processor to foresee.
- * So while a vector of channels is at work, its share of the next strip's dy and new lines of x is asked for, in
- * the order of memory.
- */
-DW_INLINE void dw_weights_fetch_next(const dw_strip *a, int64_t c)
-{
-    const qd_conv_shape *s = a->s;
-    const int64_t cache_line = 16; /* floats */
-    const int64_t next = a->first_line + a->line_count, lines = dw_min(a->line_count, s->n * s->oh - next);
-
-    if (lines <= 0)
-        return;
-    /* Lines of x above this one were read by the strip at work. */
-    const int64_t bottom = next % s->oh * s->stride - s->pad + s->kh - s->stride;
-    const int64_t in_line = next / s->oh * s->ih + dw_max(0, dw_min(bottom, s->ih - 1));
-    const int64_t in_lines = dw_min(lines * s->stride, s->n * s->ih - in_line);
-    const int64_t dy_share = lines * s->ow * VEC_LANES, x_share = in_lines * s->iw * VEC_LANES;
-    const float *dy = a->dy + next * s->ow * s->oc + c / VEC_LANES * dy_share;
-    const float *x = a->x + in_line * s->iw * s->ic + c / VEC_LANES * x_share;
-
-    for (int64_t i = 0; i < dy_share; i += cache_line)
-        vec_prefetch(dy + i);
-    for (int64_t i = 0; i < x_share; i += cache_line)
-        vec_prefetch(x + i);
-}
-
 DW_INLINE void dw_weights_channels(const dw_strip *a, int rows, int kw, int stride)
 {
     int64_t c = 0;
 
-    for (; c + VEC_LANES <= a->s->ic; c += VEC_LANES) {
-        if (a->first_row == 0)
-            dw_weights_fetch_next(a, c);
+    for (; c + VEC_LANES <= a->s->ic; c += VEC_LANES)
         dw_weights_strip(a, rows, kw, stride, 0, c);
-    }
     if (c < a->s->ic)
         dw_weights_strip(a, rows, kw, stride, a->s->ic - c, c);
 }
