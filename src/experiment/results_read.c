@@ -41,6 +41,17 @@ static int64_t get_int(reader *r, const cJSON *object, const char *key)
     return (int64_t)value;
 }
 
+/* NULL unless it is an object, whose members have names. */
+static const cJSON *get_object(reader *r, const cJSON *object, const char *key)
+{
+    const cJSON *item = get(r, object, key);
+    if (cJSON_IsObject(item))
+        return item;
+    if (!r->where)
+        r->where = key;
+    return NULL;
+}
+
 static void get_text(reader *r, const cJSON *object, const char *key, char *out, size_t size)
 {
     const cJSON *item = get(r, object, key);
@@ -115,6 +126,10 @@ static enum qd_status read_logs(qd_context *ctx, reader *r, const cJSON *object,
     cJSON_ArrayForEach(epoch, object)
     {
         qd_epoch_log log = {.epoch = parse_epoch(r, epoch->string)};
+        if (!cJSON_IsObject(epoch)) {
+            r->where = "an epoch's modules";
+            return QD_OK;
+        }
         log.modules = qd_calloc((size_t)cJSON_GetArraySize(epoch), sizeof *log.modules);
         if (!log.modules)
             return qd_fail(ctx, QD_ERR_MEMORY, "results: out of memory");
@@ -155,7 +170,7 @@ static enum qd_status read_quantized_epoch(qd_context *ctx, reader *r, const cJS
         .eval_images = get_int(r, object, "eval_images"),
         .sqnr_images = get_int(r, object, "sqnr_images"),
     };
-    const cJSON *tensors = get(r, object, "tensors"), *weights = get(r, object, "weights"), *item;
+    const cJSON *tensors = get_object(r, object, "tensors"), *weights = get_object(r, object, "weights"), *item;
     q.tensors = qd_calloc((size_t)cJSON_GetArraySize(tensors), sizeof *q.tensors);
     q.weights = qd_calloc((size_t)cJSON_GetArraySize(weights), sizeof *q.weights);
     enum qd_status status = QD_OK;
@@ -200,10 +215,10 @@ static enum qd_status read_root(qd_context *ctx, reader *r, const cJSON *root, q
     if (!r->where && strcmp(name, results->model->display_name) != 0)
         r->where = "model_name";
     QD_TRY(read_history(ctx, r, get(r, root, "training_history"), results));
-    QD_TRY(read_logs(ctx, r, get(r, root, "activation_logs"), false, results));
-    QD_TRY(read_logs(ctx, r, get(r, root, "activation_logs_mixed"), true, results));
-    const cJSON *epoch;
-    cJSON_ArrayForEach(epoch, get(r, root, "quantization"))
+    QD_TRY(read_logs(ctx, r, get_object(r, root, "activation_logs"), false, results));
+    QD_TRY(read_logs(ctx, r, get_object(r, root, "activation_logs_mixed"), true, results));
+    const cJSON *quantization = get_object(r, root, "quantization"), *epoch;
+    cJSON_ArrayForEach(epoch, quantization)
     {
         QD_TRY(read_quantized_epoch(ctx, r, epoch, results));
     }

@@ -1,5 +1,8 @@
 #include "fuzz/fuzz_targets.h"
+#include "dataset/image_io.h"
 #include "exchange/inspect_onnx.h"
+#include "experiment/experiment_file.h"
+#include "experiment/results.h"
 #include "formats/encodings.h"
 #include "formats/pth_impl.h"
 #include "formats/quantized_file.h"
@@ -105,6 +108,62 @@ enum qd_status fuzz_quantized(qd_context *ctx, const uint8_t *data, size_t size)
         status = qd_quantized_header_read(ctx, file.path, bytes, &header);
     qd_quantized_header_free(&header);
     qd_safetensors_close(bytes);
+    close(file.descriptor);
+    return status;
+}
+
+/* What is wrong in an experiment file counts as wrong usage. */
+static enum qd_status as_input(enum qd_status status)
+{
+    return status == QD_ERR_USAGE ? QD_ERR_INPUT : status;
+}
+
+enum qd_status fuzz_config(qd_context *ctx, const uint8_t *data, size_t size)
+{
+    memory_file bytes = create_file(data, size);
+    qd_experiment_file file = {0};
+    enum qd_status status = qd_experiment_file_open(ctx, bytes.path, &file);
+    /* A grid may have any number of points: the first, the last, and some between. */
+    const int64_t step = file.point_count / 8 + 1;
+    for (int64_t point = 0; status == QD_OK && point < file.point_count; point += step) {
+        qd_config config;
+        status = qd_config_init(ctx, &config);
+        if (status != QD_OK)
+            break;
+        status = qd_experiment_file_apply(ctx, &file, &config);
+        if (status == QD_OK)
+            status = qd_experiment_file_apply_point(ctx, &file, point, &config);
+        if (status == QD_OK)
+            status = qd_experiment_file_check_point(ctx, &file, point, &config);
+        char hash[65], *name = qd_experiment_file_point_name(&file, point);
+        if (status == QD_OK)
+            status = qd_config_run_hash(ctx, &config, hash);
+        free(name);
+        qd_config_free(&config);
+    }
+    qd_experiment_file_close(&file);
+    close(bytes.descriptor);
+    return as_input(status);
+}
+
+enum qd_status fuzz_results(qd_context *ctx, const uint8_t *data, size_t size)
+{
+    memory_file file = create_file(data, size);
+    qd_results results = {0};
+    enum qd_status status = qd_results_read(ctx, file.path, qd_model_find("resnet18"), &results);
+    if (status == QD_OK)
+        qd_results_free(&results);
+    close(file.descriptor);
+    return status;
+}
+
+enum qd_status fuzz_image(qd_context *ctx, const uint8_t *data, size_t size)
+{
+    memory_file file = create_file(data, size);
+    qd_image image = {0};
+    enum qd_status status = qd_image_read(ctx, file.path, &image);
+    if (status == QD_OK)
+        qd_image_free(&image);
     close(file.descriptor);
     return status;
 }

@@ -10,7 +10,10 @@
     X(safetensors) /* */                                                                                             \
     X(onnx)        /* a model, inspected */                                                                          \
     X(encodings)   /* JSON of scales */                                                                              \
-    X(quantized)   /* a quantized model's header, which its digest would keep mutations from */
+    X(quantized)   /* a quantized model's header, which its digest would keep mutations from */                      \
+    X(config)      /* an experiment file: its keys and the points of its grid */                                     \
+    X(results)     /* results of a run */                                                                            \
+    X(image)       /* JPEG and PNG */
 
 /* Reads the bytes as a file and lets go of it again. QD_OK, or what the reader said: QD_ERR_INPUT, QD_ERR_MEMORY. */
 #define FUZZ_DECLARE(name) enum qd_status fuzz_##name(qd_context *ctx, const uint8_t *data, size_t size);
