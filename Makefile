@@ -64,9 +64,11 @@ TEST_LIBS := $(if $(EMULATOR),,-lcriterion)
 TEST_SUITES := unit kernels gradcheck parity property faults fuzz cli
 SUITE ?= $(TEST_SUITES)
 TEST_PROGRAMS := $(foreach s,$(SUITE),$(if $(wildcard tests/$(s)/*.c),$(BUILD)/test_$(s)))
+# Trapping system calls is written for one processor.
+FAULT_PROGRAM := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),$(BUILD)/quantdrift_faults)
 BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(BUILD)/%,$(sort $(wildcard tests/bench/*.c)))
 
-.PHONY: all help run test tests test-isa check setup lint format bench install sanitize aarch64 fuzz fuzzers clean FORCE
+.PHONY: all help run test tests test-isa check setup lint format bench install sanitize aarch64 fuzz fuzzers faults each-fault clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/libquantdrift.a $(if $(CLI_SOURCES),$(BUILD)/quantdrift) ## build the library and the program
@@ -85,7 +87,7 @@ test: setup ## install what is missing, build, run every test, say what was skip
 setup: ## install what building and testing need (by package name; sudo only when not root)
 	@scripts/setup.sh build test
 
-check: $(TEST_PROGRAMS) $(if $(filter cli faults,$(SUITE)),$(BUILD)/quantdrift) ## run the tests as they are; SUITE="unit kernels" chooses
+check: $(TEST_PROGRAMS) $(if $(filter cli faults,$(SUITE)),$(BUILD)/quantdrift $(FAULT_PROGRAM)) ## run the tests as they are; SUITE="unit kernels" chooses
 	@QD_SOURCE_DIR=. QD_BUILD_DIR='$(BUILD)' QD_EMULATOR='$(EMULATOR)' QD_CC='$(CC)' \
 	    QD_CFLAGS='$(QD_CFLAGS) $(CFLAGS)' QD_LIBS='$(QD_LIBS)' \
 	    scripts/run_tests.sh $(TEST_JOBS) $(TEST_PROGRAMS)
@@ -123,23 +125,35 @@ aarch64: ## cross-build for aarch64 and run a subset of the tests under qemu-use
 	    SUITE="kernels unit"
 
 # Needs clang. Inputs that reach new code are kept in build/fuzz/; a finding is left in the current folder.
-FUZZ_TARGETS := pth pickle safetensors onnx encodings quantized
+FUZZ_TARGETS := pth pickle safetensors onnx encodings quantized config results image
 FUZZ_SECONDS ?= 60
 fuzz: ## fuzz every reader of foreign files; FUZZ_SECONDS=3600 FUZZ_TARGETS="pth onnx" chooses
+	@$(MAKE) --no-print-directory build/clang/libquantdrift.a CC=clang CFLAGS='$(DEFAULT_CFLAGS)'
 	@$(MAKE) --no-print-directory fuzzers CC=clang SANITIZE=address,undefined,fuzzer-no-link CFLAGS='-O1 -g'
 	@set -e; for target in $(FUZZ_TARGETS); do \
 	    mkdir -p "build/fuzz/$$target"; echo "== fuzz $$target, $(FUZZ_SECONDS) s"; \
 	    build/clang-address-undefined-fuzzer-no-link*/"fuzz_$$target" -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
 	        -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 "build/fuzz/$$target" "tests/fuzz/corpus/$$target"; done
 
-# What the readers need of the library: instrumented kernels would take minutes to compile.
-FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard $(addsuffix /*.c,src/base src/tensor src/formats))) \
-                src/exchange/inspect_onnx.c tests/fuzz/fuzz_targets.c) $(PROTO_HEADERS:.h=.o)
+# Every failure takes hours: FAULT_COUNT of each kind, spread evenly over the operation.
+FAULT_OPERATIONS := train resume quantize encodings import import-safetensors export inspect
+FAULT_COUNT ?= 100
+faults: ## let each allocation, write, fsync, rename, read of each operation fail; FAULT_COUNT=1000000 FAULT_OPERATIONS=import chooses
+	@$(MAKE) --no-print-directory each-fault SANITIZE=address,undefined CFLAGS='-O1 -g'
+each-fault: $(BUILD)/quantdrift $(FAULT_PROGRAM)
+	@set -e; for operation in $(FAULT_OPERATIONS); do tests/faults/each_fault.sh '$(BUILD)' $$operation $(FAULT_COUNT); done
+
+# The readers, instrumented. What else they name, such as the list of models, comes from the plain library: instrumented
+# kernels would take minutes to compile.
+FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard $(addsuffix /*.c,src/base src/tensor src/formats src/dataset))) \
+                src/exchange/inspect_onnx.c tests/fuzz/fuzz_targets.c \
+                $(addprefix src/experiment/,config.c config_keys.c experiment_file.c results.c results_read.c)) \
+                $(PROTO_HEADERS:.h=.o)
 fuzzers: $(FUZZ_TARGETS:%=$(BUILD)/fuzz_%)
 
 $(FUZZ_TARGETS:%=$(BUILD)/fuzz_%): $(BUILD)/fuzz_%: tests/fuzz/driver/libfuzzer.c $(FUZZ_OBJECTS)
 	$(if $(V),,@echo "  LINK $@")
-	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -Itests -fsanitize=fuzzer -DFUZZ_TARGET=fuzz_$* -o $@ $^ $(QD_LIBS)
+	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -Itests -fsanitize=fuzzer -DFUZZ_TARGET=fuzz_$* -o $@ $^ build/clang/libquantdrift.a $(QD_LIBS)
 
 clean: ## remove everything that was built
 	rm -rf build
@@ -180,6 +194,12 @@ $(BUILD)/libquantdrift.a: $(LIB_OBJECTS) $(BUILD)/sources.txt
 $(BUILD)/quantdrift: $(CLI_OBJECTS) $(BUILD)/libquantdrift.a
 	$(if $(V),,@echo "  LINK $@")
 	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
+
+# The program with one failure built in, for tests/faults/each_fault.sh.
+FAULT_CALLS := malloc calloc realloc reallocarray strdup strndup vasprintf open_memstream sigfillset
+$(BUILD)/quantdrift_faults: $(CLI_OBJECTS) $(BUILD)/tests/faults/program/fault_injection.o $(BUILD)/libquantdrift.a
+	$(if $(V),,@echo "  LINK $@")
+	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) $(FAULT_CALLS:%=-Wl,--wrap=%) -o $@ $^ $(QD_LIBS)
 
 define SUITE_RULE
 $(BUILD)/test_$(1): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/$(1)/*.c))) $(SUPPORT_OBJECTS) $(BUILD)/libquantdrift.a
