@@ -28,7 +28,7 @@ owner() {
     case $1 in
     status.h | context.h | build_info.h) echo base ;;
     random.h | tensor.h | dataset.h | experiment.h) echo "${1%.h}" ;;
-    network.h | benchmark.h | inference.h | init_study.h | batches.h | queue.h | evaluation.h) echo experiment ;;
+    network.h | benchmark.h | inference.h | init_study.h | batches.h | queue.h | evaluation.h | analysis.h | sensitivity.h) echo experiment ;;
     inspect.h) echo exchange ;;
     recipe.h) echo quantize ;;
     *) echo "unknown" ;;

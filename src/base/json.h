@@ -23,6 +23,9 @@ char *qd_json_print_line(const cJSON *json);
 /* Writes qd_json_print() and a newline atomically. */
 enum qd_status qd_json_write(qd_context *ctx, const char *path, const cJSON *json);
 
+/* The same with qd_json_print_line(): for large files of many numbers. */
+enum qd_status qd_json_write_line(qd_context *ctx, const char *path, const cJSON *json);
+
 /* Numbers made here or read from a file are cJSON_IsNumber() and keep their text in valuestring: replace such a node,
  * do not change its value. */
 

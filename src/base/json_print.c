@@ -289,10 +289,10 @@ char *qd_json_print_line(const cJSON *json)
     return print_tree(json, false);
 }
 
-enum qd_status qd_json_write(qd_context *ctx, const char *path, const cJSON *json)
+/* Writes a printed tree and frees it. */
+static enum qd_status write_text(qd_context *ctx, const char *path, char *text)
 {
     qd_atomic_file file = {0};
-    char *text = qd_json_print(json);
     if (!text)
         return qd_fail(ctx, QD_ERR_MEMORY, "writing '%s': memory is short", path);
     enum qd_status status = qd_atomic_open(ctx, path, &file);
@@ -304,4 +304,14 @@ enum qd_status qd_json_write(qd_context *ctx, const char *path, const cJSON *jso
     }
     free(text);
     return status;
+}
+
+enum qd_status qd_json_write(qd_context *ctx, const char *path, const cJSON *json)
+{
+    return write_text(ctx, path, qd_json_print(json));
+}
+
+enum qd_status qd_json_write_line(qd_context *ctx, const char *path, const cJSON *json)
+{
+    return write_text(ctx, path, qd_json_print_line(json));
 }

@@ -1,6 +1,6 @@
 #include "cli/module_json.h"
+#include "cli/module_table.h"
 #include "cli/network_options.h"
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,51 +37,10 @@ static enum qd_status read_images(qd_context *ctx, const char *const *paths, int
     return QD_OK;
 }
 
-/* The network itself has an empty path, which JSON keeps. */
-static const char *shown_path(const qd_module_report *report)
-{
-    return report->path[0] != '\0' ? report->path : "(network)";
-}
-
 static int by_falling_range(const void *a, const void *b)
 {
     double x = cli_module_range(a), y = cli_module_range(b);
     return (x < y) - (x > y);
-}
-
-static void format_shape(const qd_module_report *report, char *text, size_t size)
-{
-    size_t used = 0;
-    for (int d = 0; d < report->rank && used < size; d++)
-        used += (size_t)snprintf(text + used, size - used, "%s%" PRId64, d > 0 ? "x" : "", report->shape[d]);
-}
-
-static int print_table(const qd_module_report *reports, int count)
-{
-    int path_width = (int)strlen("module"), type_width = (int)strlen("type"), shape_width = (int)strlen("shape");
-    for (int i = 0; i < count; i++) {
-        char shape[96];
-        format_shape(&reports[i], shape, sizeof shape);
-        int path = cli_text_width(shown_path(&reports[i])), type = cli_text_width(reports[i].class_name);
-        path_width = path > path_width ? path : path_width;
-        type_width = type > type_width ? type : type_width;
-        shape_width = (int)strlen(shape) > shape_width ? (int)strlen(shape) : shape_width;
-    }
-    printf("%-*s  %-*s  %-*s  %10s  %10s  %10s  %10s  %10s  %7s  %8s\n", path_width, "module", type_width, "type",
-           shape_width, "shape", "min", "max", "mean", "std", "range", "zeros %", "outliers");
-    for (int i = 0; i < count; i++) {
-        const qd_module_report *r = &reports[i];
-        char shape[96];
-        format_shape(r, shape, sizeof shape);
-        printf("%-*s  %-*s  %-*s  %10.4f  %10.4f  %10.4f  %10.4f  %10.4f  %7.2f  %8.2f", path_width, shown_path(r),
-               type_width, r->class_name, shape_width, shape, r->min, r->max, r->mean, r->std, cli_module_range(r),
-               r->zeros_pct, r->outlier_ratio);
-        if (r->nonfinite_count > 0)
-            printf("  %" PRId64 " values not finite", r->nonfinite_count);
-        putchar('\n');
-    }
-    printf("total layers captured: %d\n", count);
-    return path_width;
 }
 
 static enum qd_status print_worst(const qd_module_report *reports, int count, int path_width)
@@ -93,8 +52,8 @@ static enum qd_status print_worst(const qd_module_report *reports, int count, in
     qsort(sorted, (size_t)count, sizeof *sorted, by_falling_range);
     printf("worst ranges:\n");
     for (int i = 0; i < count && i < WORST_COUNT; i++)
-        printf("  %-*s  %10.4f  [%.4f, %.4f]\n", path_width, shown_path(&sorted[i]), cli_module_range(&sorted[i]),
-               sorted[i].min, sorted[i].max);
+        printf("  %-*s  %10.4f  [%.4f, %.4f]\n", path_width, cli_module_path(&sorted[i]),
+               cli_module_range(&sorted[i]), sorted[i].min, sorted[i].max);
     free(sorted);
     return QD_OK;
 }
@@ -130,7 +89,7 @@ static enum qd_status observe(qd_context *ctx, void *values)
     int count = 0;
     QD_TRY_GOTO(read_images(ctx, v->files.items + 1, image_count, size, batch));
     QD_TRY_GOTO(qd_network_observe(network, batch, image_count, &reports, &count));
-    int path_width = print_table(reports, count);
+    int path_width = cli_module_table_print(reports, count);
     QD_TRY_GOTO(print_worst(reports, count, path_width));
     if (v->json)
         QD_TRY_GOTO(write_json(ctx, v->json, reports, count));

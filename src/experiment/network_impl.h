@@ -10,6 +10,9 @@
 /* What finds ranges, as encodings call it. */
 #define QD_CALIBRATOR "minmax"
 
+/* As many images as a run calibrates with. */
+#define QD_DEFAULT_CALIBRATION_IMAGES 1000
+
 struct qd_network {
     qd_context *ctx;
     const qd_model_info *model;
@@ -24,6 +27,9 @@ struct qd_network {
 
 /* Refuses a quantized network; `purpose` begins the sentence: "exporting". Errors: QD_ERR_INPUT. */
 enum qd_status qd_network_require_float(const qd_network *network, const char *purpose);
+
+/* The scheme that options ask for. */
+qd_quant_scheme qd_quantize_options_scheme(const qd_quantize_options *options);
 
 /* What qd_quantize_options mean for one network. Errors: QD_ERR_USAGE. */
 enum qd_status qd_network_calibrate(const qd_network *network, const qd_quantize_options *options, qd_qgraph **out);

@@ -5,29 +5,34 @@
 #include "experiment/calibrated.h"
 #include "experiment/network_impl.h"
 
-/* As many images as a run calibrates with, and as many at a time. */
-#define DEFAULT_CALIBRATION_IMAGES 1000
-#define CALIBRATION_BATCH          16
+/* As many images at a time as a run calibrates with. */
+#define CALIBRATION_BATCH 16
 
 #define DEFAULT_BITS 8
+
+qd_quant_scheme qd_quantize_options_scheme(const qd_quantize_options *options)
+{
+    qd_quant_scheme scheme = qd_quant_scheme_defaults();
+    scheme.weight_bits = options->weight_bits ? options->weight_bits : DEFAULT_BITS;
+    scheme.activation_bits = options->activation_bits ? options->activation_bits : DEFAULT_BITS;
+    scheme.weight_per_channel = options->per_channel;
+    scheme.activation_signed = !options->unsigned_activations;
+    scheme.activation_symmetric = options->symmetric_activations;
+    return scheme;
+}
 
 enum qd_status qd_network_calibrate(const qd_network *network, const qd_quantize_options *options, qd_qgraph **out)
 {
     qd_context *ctx = network->ctx;
     qd_calibration calibration = {
         .images = options->calibration,
-        .count = options->calibration_images ? options->calibration_images : DEFAULT_CALIBRATION_IMAGES,
+        .count = options->calibration_images ? options->calibration_images : QD_DEFAULT_CALIBRATION_IMAGES,
         .seed = options->calibration_seed,
         .batch = CALIBRATION_BATCH,
         .loader_threads = qd_context_threads(ctx),
-        .scheme = qd_quant_scheme_defaults(),
+        .scheme = qd_quantize_options_scheme(options),
         .encodings = options->encodings,
     };
-    calibration.scheme.weight_bits = options->weight_bits ? options->weight_bits : DEFAULT_BITS;
-    calibration.scheme.activation_bits = options->activation_bits ? options->activation_bits : DEFAULT_BITS;
-    calibration.scheme.weight_per_channel = options->per_channel;
-    calibration.scheme.activation_signed = !options->unsigned_activations;
-    calibration.scheme.activation_symmetric = options->symmetric_activations;
     QD_TRY(qd_network_require_float(network, "quantizing"));
     return qd_calibrate(ctx, network->graph, network->state, &calibration, out);
 }

@@ -2,6 +2,7 @@
  * hold. */
 #include "base/error.h"
 #include "base/file.h"
+#include "experiment/post_layers.h"
 #include "experiment/run.h"
 #include <math.h>
 #include <stdlib.h>
@@ -20,18 +21,7 @@ enum column {
     COLUMN_FIRST_RATIO
 };
 
-/* BatchNorm's range over its convolution's, where the two networks are compared: ResNet18's first block, and the
- * expansion and the depthwise convolution of EfficientNet-B0's second stage. */
-static const struct ratio {
-    const char *title, *batchnorm, *convolution;
-} ratios[] = {
-    {"BN/conv layer1.0", "layer1.0.bn1", "layer1.0.conv1"},
-    {"BN/conv features.2.0.block.0", "features.2.0.block.0.1", "features.2.0.block.0.0"},
-    {"BN/conv features.2.0.block.1", "features.2.0.block.1.1", "features.2.0.block.1.0"},
-};
-
-#define RATIO_COUNT  ((int)(sizeof ratios / sizeof ratios[0]))
-#define COLUMN_COUNT (COLUMN_FIRST_RATIO + (int)(sizeof ratios / sizeof ratios[0]))
+#define COLUMN_COUNT (COLUMN_FIRST_RATIO + QD_POST_LAYER_COUNT)
 
 static const char *const titles[COLUMN_FIRST_RATIO] = {"model", "epoch",        "val acc %", "INT8 acc %",
                                                        "drop",  "widest range", "at module"};
@@ -52,10 +42,10 @@ static void print_number(char *cell, double value, int decimals)
         snprintf(cell, CELL_BYTES, "-");
 }
 
-static double range_ratio(const qd_epoch_log *log, const struct ratio *ratio)
+static double range_ratio(const qd_epoch_log *log, const qd_post_layer *layer)
 {
-    const qd_module_record *batchnorm = qd_epoch_log_find(log, ratio->batchnorm);
-    const qd_module_record *convolution = qd_epoch_log_find(log, ratio->convolution);
+    const qd_module_record *batchnorm = qd_epoch_log_find(log, layer->batchnorm);
+    const qd_module_record *convolution = qd_epoch_log_find(log, layer->convolution);
     return batchnorm && convolution && convolution->range > 0.0 ? batchnorm->range / convolution->range : NAN;
 }
 
@@ -84,8 +74,8 @@ static void fill_row(const qd_results *results, const qd_epoch_log *log, row cel
     /* The network itself, which log_all logs too, has an empty path. */
     const char *path = !widest ? "-" : widest->path[0] ? widest->path : "(network)";
     snprintf(cells[COLUMN_MODULE], CELL_BYTES, "%s", path);
-    for (int r = 0; r < RATIO_COUNT; r++)
-        print_number(cells[COLUMN_FIRST_RATIO + r], range_ratio(log, &ratios[r]), 3);
+    for (int r = 0; r < QD_POST_LAYER_COUNT; r++)
+        print_number(cells[COLUMN_FIRST_RATIO + r], range_ratio(log, &qd_post_layers[r]), 3);
 }
 
 static enum qd_status add_row(qd_context *ctx, table *t, row **added)
@@ -197,7 +187,7 @@ enum qd_status qd_experiment_table(qd_experiment *experiment, char **text)
     QD_TRY_GOTO(add_row(ctx, &t, &header));
     for (int c = 0; c < COLUMN_COUNT; c++)
         snprintf((*header)[c], CELL_BYTES, "%s",
-                 c < COLUMN_FIRST_RATIO ? titles[c] : ratios[c - COLUMN_FIRST_RATIO].title);
+                 c < COLUMN_FIRST_RATIO ? titles[c] : qd_post_layers[c - COLUMN_FIRST_RATIO].title);
     for (int i = 0; i < config->model_count; i++)
         QD_TRY_GOTO(add_model(ctx, config, config->models[i], &t));
     if (t.count == 1) {

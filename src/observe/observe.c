@@ -1,6 +1,7 @@
 /* Statistics of every module's output in one forward pass, in the order of a dictionary filled by forward hooks. */
 #include "base/arena.h"
 #include "base/error.h"
+#include "observe/channel_stats.h"
 #include "observe/observe.h"
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,20 @@ typedef struct observer {
     bool *wanted;              /* per value: a module returned it */
     bool *seen;                /* per value: the plan has shown it */
     qd_module_stats *by_value; /* per value */
+    qd_stats *channels;        /* room for those of all wanted values of rank 4; NULL: not asked for */
+    int64_t channels_used;
 } observer;
+
+/* Statistics of the channels, in the next free place; a value that several modules return is seen once. */
+static void add_channels(observer *o, const qd_tensor *tensor, qd_module_stats *entry)
+{
+    if (!o->channels || tensor->rank != 4)
+        return;
+    qd_stats *place = o->channels + o->channels_used;
+    qd_channel_stats_compute(tensor, place);
+    o->channels_used += tensor->shape[1];
+    entry->channels = place;
+}
 
 static enum qd_status on_value(void *user, int node, const qd_tensor *tensor)
 {
@@ -23,6 +37,7 @@ static enum qd_status on_value(void *user, int node, const qd_tensor *tensor)
     entry->rank = tensor->rank;
     memcpy(entry->shape, tensor->shape, sizeof entry->shape);
     qd_stats_compute(tensor, o->threads, &entry->stats);
+    add_channels(o, tensor, entry);
     o->seen[value] = true;
     return QD_OK;
 }
@@ -47,8 +62,17 @@ static enum qd_status collect(qd_context *ctx, const observer *o, qd_observation
     return QD_OK;
 }
 
-enum qd_status qd_observe(qd_context *ctx, const qd_graph *graph, qd_plan *plan, const void *x, int64_t n,
-                          const qd_draws *draws, qd_observation *out)
+/* Channels of all values that a plan shows and a module returns. */
+static int64_t wanted_channels(const observer *o)
+{
+    int64_t count = 0;
+    for (int v = 0; v < o->graph->value_count; v++)
+        count += o->wanted[v] ? o->graph->values[v].dims.c : 0;
+    return count;
+}
+
+static enum qd_status observe(qd_context *ctx, const qd_graph *graph, qd_plan *plan, const void *x, int64_t n,
+                              const qd_draws *draws, bool channels, qd_observation *out)
 {
     enum qd_status status = QD_OK;
     qd_observation observation = {0};
@@ -68,22 +92,44 @@ enum qd_status qd_observe(qd_context *ctx, const qd_graph *graph, qd_plan *plan,
     }
     for (int c = 0; c < graph->call_count; c++)
         o.wanted[graph->calls[c].value] = true;
+    if (channels) {
+        const int64_t count = wanted_channels(&o);
+        observation.channels = o.channels = qd_calloc((size_t)count, sizeof *o.channels);
+        if (!o.channels) {
+            status = qd_fail(ctx, QD_ERR_MEMORY, "observe: out of memory for the statistics of %lld channels",
+                             (long long)count);
+            goto fail;
+        }
+    }
 
     qd_tensor logits;
     QD_TRY_GOTO(qd_plan_forward(plan, x, n, draws, on_value, &o, &logits));
     QD_TRY_GOTO(collect(ctx, &o, &observation));
     *out = observation;
-    observation.modules = NULL;
+    observation = (qd_observation){0};
 fail:
-    free(observation.modules);
+    qd_observation_free(&observation);
     free(o.wanted);
     free(o.seen);
     free(o.by_value);
     return status;
 }
 
+enum qd_status qd_observe(qd_context *ctx, const qd_graph *graph, qd_plan *plan, const void *x, int64_t n,
+                          const qd_draws *draws, qd_observation *out)
+{
+    return observe(ctx, graph, plan, x, n, draws, false, out);
+}
+
+enum qd_status qd_observe_channels(qd_context *ctx, const qd_graph *graph, qd_plan *plan, const void *x, int64_t n,
+                                   qd_observation *out)
+{
+    return observe(ctx, graph, plan, x, n, NULL, true, out);
+}
+
 void qd_observation_free(qd_observation *observation)
 {
     free(observation->modules);
+    free(observation->channels);
     *observation = (qd_observation){0};
 }

@@ -21,6 +21,7 @@ typedef struct qd_module_stats {
     int rank;
     int64_t shape[QD_MAX_RANK];
     qd_stats stats;
+    const qd_stats *channels; /* [shape[1]] of outputs of rank 4, owned by the observation; NULL unless asked for */
 } qd_module_stats;
 
 /* Every called module, the root (path "") included, in the order of a hook dictionary: the place of the first
@@ -28,11 +29,16 @@ typedef struct qd_module_stats {
 typedef struct qd_observation {
     qd_module_stats *modules;
     int count;
+    qd_stats *channels; /* of all modules together; NULL unless asked for */
 } qd_observation;
 
 /* One forward pass of an unfused plan over x [n] with statistics of every module. */
 enum qd_status qd_observe(qd_context *ctx, const qd_graph *graph, qd_plan *plan, const void *x, int64_t n,
                           const qd_draws *draws, qd_observation *out);
+
+/* The same with the statistics of every channel, of a float32 plan in eval mode. */
+enum qd_status qd_observe_channels(qd_context *ctx, const qd_graph *graph, qd_plan *plan, const void *x, int64_t n,
+                                   qd_observation *out);
 void qd_observation_free(qd_observation *observation);
 
 /* max(|min|, |max|) / (std + 1e-8): the post's outlier ratio. */
