@@ -27,7 +27,7 @@ char *qd_experiment_print(const qd_experiment *experiment);
 typedef struct qd_progress {
     const char *model; /* "ResNet18" */
     const char *phase; /* "train", "validate", "observe", "calibrate", "sqnr", "int8" */
-    int64_t epoch, epoch_count;
+    int64_t epoch, epoch_count; /* epoch_count 0: no epochs */
     int64_t step, step_count; /* within the phase */
     double images_per_s;
     double loss, accuracy_percent; /* running; NaN when unknown */

@@ -13,6 +13,7 @@
     X(eval, "accuracy, scores a class, confusion matrix; float and INT8 side by side")                               \
     X(observe, "activation statistics of a checkpoint's modules over given images")                                  \
     X(analyze, "why ranges are wide: worst layers, BatchNorm's part, codes, channels")                               \
+    X(sensitivity, "which layers do not bear quantization, and the fewest to leave in float32")                      \
     X(bench, "speed of training steps or forward passes on random images")                                           \
     X(profile, "where a training step's time goes, layer by layer, beside the floor")                                \
     X(init_study, "activation statistics of freshly initialised blocks of both networks")                            \

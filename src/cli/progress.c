@@ -39,8 +39,10 @@ __attribute__((format(printf, 4, 5))) static void append(char *text, size_t size
 static void format_state(const qd_progress *state, char *text, size_t size)
 {
     size_t used = 0;
-    append(text, size, &used, "%s epoch %" PRId64 "/%" PRId64 " %s %" PRId64 "/%" PRId64, state->model, state->epoch,
-           state->epoch_count, state->phase, state->step, state->step_count);
+    append(text, size, &used, "%s", state->model);
+    if (state->epoch_count > 0)
+        append(text, size, &used, " epoch %" PRId64 "/%" PRId64, state->epoch, state->epoch_count);
+    append(text, size, &used, " %s %" PRId64 "/%" PRId64, state->phase, state->step, state->step_count);
     if (isfinite(state->images_per_s) && state->images_per_s > 0)
         append(text, size, &used, "  %.1f images/s", state->images_per_s);
     if (isfinite(state->loss))

@@ -3,11 +3,7 @@
 #include "base/error.h"
 #include "experiment/analysis_impl.h"
 #include "experiment/image_series.h"
-#include "quantize/qgraph.h"
 #include <stdlib.h>
-
-/* Images at a time; results do not depend on it. */
-#define BATCH 16
 
 /* The image alone chooses the ranges. */
 static enum qd_status use_image(const qd_network *network, const qd_analysis_options *options, qd_analysis *analysis)
@@ -27,12 +23,13 @@ static enum qd_status show_series(const qd_network *network, const qd_image_seri
                                   qd_attribution *attribution)
 {
     enum qd_status status = QD_OK;
-    float *images = qd_calloc((size_t)(BATCH * qd_dims_count(&network->graph->input_dims)), sizeof *images);
+    float *images =
+        qd_calloc((size_t)(QD_CALIBRATION_BATCH * qd_dims_count(&network->graph->input_dims)), sizeof *images);
     if (!images)
         return qd_fail(network->ctx, QD_ERR_MEMORY, "analyzing %s: out of memory for %d images",
-                       network->model->display_name, BATCH);
-    for (int64_t first = 0; first < series->count; first += BATCH) {
-        const int64_t n = series->count - first < BATCH ? series->count - first : BATCH;
+                       network->model->display_name, QD_CALIBRATION_BATCH);
+    for (int64_t first = 0; first < series->count; first += QD_CALIBRATION_BATCH) {
+        const int64_t n = series->count - first < QD_CALIBRATION_BATCH ? series->count - first : QD_CALIBRATION_BATCH;
         QD_TRY_GOTO(qd_image_series_load(series, first, n, images, NULL));
         QD_TRY_GOTO(qd_attribution_observe(attribution, images, n));
     }
@@ -58,15 +55,6 @@ static enum qd_status use_dataset(const qd_network *network, const qd_quantize_o
 fail:
     qd_image_series_free(&series);
     return status;
-}
-
-/* Whether a convolution or linear layer writes the tensor. */
-static bool is_layers_own(const qd_qgraph *q, int index)
-{
-    for (int i = 0; i < q->step_count; i++)
-        if (q->steps[i].kind == QD_QSTEP_CONV && q->values[q->steps[i].output].quantizer == index)
-            return true;
-    return false;
 }
 
 static double percent(int64_t part, int64_t whole)
@@ -106,6 +94,7 @@ static enum qd_status fill_tensor(const qd_analysis_memory *memory, int index, q
         .histogram = a.histogram,
         .channel_min = a.channel_min,
         .channel_max = a.channel_max,
+        .detailed = a.of_layer,
     };
     return QD_OK;
 }
@@ -126,8 +115,7 @@ enum qd_status qd_analysis_add_tensors(const qd_network *network, const qd_analy
                        network->model->display_name, count);
     for (int i = 0; i < count; i++) {
         QD_TRY(fill_tensor(memory, i, &analysis->tensors[i]));
-        analysis->tensors[i].detailed =
-            is_layers_own(memory->qgraph, i) || qd_analysis_is_chosen(options, analysis->tensors[i].name);
+        analysis->tensors[i].detailed |= qd_analysis_is_chosen(options, analysis->tensors[i].name);
     }
     analysis->tensor_count = count;
     return QD_OK;

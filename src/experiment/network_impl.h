@@ -10,8 +10,9 @@
 /* What finds ranges, as encodings call it. */
 #define QD_CALIBRATOR "minmax"
 
-/* As many images as a run calibrates with. */
+/* As many images as a run calibrates with, and as many at a time. */
 #define QD_DEFAULT_CALIBRATION_IMAGES 1000
+#define QD_CALIBRATION_BATCH          16
 
 struct qd_network {
     qd_context *ctx;

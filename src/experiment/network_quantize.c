@@ -5,9 +5,6 @@
 #include "experiment/calibrated.h"
 #include "experiment/network_impl.h"
 
-/* As many images at a time as a run calibrates with. */
-#define CALIBRATION_BATCH 16
-
 #define DEFAULT_BITS 8
 
 qd_quant_scheme qd_quantize_options_scheme(const qd_quantize_options *options)
@@ -28,7 +25,7 @@ enum qd_status qd_network_calibrate(const qd_network *network, const qd_quantize
         .images = options->calibration,
         .count = options->calibration_images ? options->calibration_images : QD_DEFAULT_CALIBRATION_IMAGES,
         .seed = options->calibration_seed,
-        .batch = CALIBRATION_BATCH,
+        .batch = QD_CALIBRATION_BATCH,
         .loader_threads = qd_context_threads(ctx),
         .scheme = qd_quantize_options_scheme(options),
         .encodings = options->encodings,
@@ -61,7 +58,7 @@ enum qd_status qd_network_quantize(const qd_network *network, const qd_quantize_
     quantized->ctx = network->ctx;
     quantized->model = network->model;
     quantized->config = network->config;
-    quantized->max_batch = CALIBRATION_BATCH;
+    quantized->max_batch = QD_CALIBRATION_BATCH;
     QD_TRY_GOTO(qd_model_build(network->ctx, network->model, &network->config, &quantized->graph));
     QD_TRY_GOTO(qd_network_calibrate(network, options, &quantized->qgraph));
     QD_TRY_GOTO(refuse_constant_tensors(quantized));

@@ -202,6 +202,14 @@ static void count_spans(const record *r, const qd_quantizer *quantizer, int32_t 
     out->channel_codes_max = spans[r->channels - 1];
 }
 
+static bool is_of_layer(const qd_qgraph *q, int index)
+{
+    for (int i = 0; i < q->step_count; i++)
+        if (q->steps[i].kind == QD_QSTEP_CONV && q->values[q->steps[i].output].quantizer == index)
+            return true;
+    return false;
+}
+
 enum qd_status qd_attribution_get(const qd_attribution *attribution, int index, qd_tensor_attribution *out)
 {
     const qd_quantizer *quantizer = &attribution->qgraph->quantizers[index];
@@ -217,6 +225,7 @@ enum qd_status qd_attribution_get(const qd_attribution *attribution, int index, 
     *out = (qd_tensor_attribution){
         .channels = r->channels,
         .values = r->values,
+        .of_layer = is_of_layer(attribution->qgraph, index),
         .all_codes = range->high - range->low + 1,
         .low_count = r->counts.codes[0],
         .high_count = r->counts.codes[range->high - range->low],

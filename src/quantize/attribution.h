@@ -14,6 +14,7 @@ typedef struct qd_attribution qd_attribution;
 /* One tensor over all images seen. */
 typedef struct qd_tensor_attribution {
     int64_t channels, values;
+    bool of_layer;                     /* a convolution or linear layer writes it */
     int64_t low_channel, high_channel; /* that hold the smallest and the largest value, the first of equals */
     double low, high;                  /* these two */
     double others_min, others_max;     /* of all other channels; NaN when there are none */

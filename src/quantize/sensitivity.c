@@ -98,6 +98,43 @@ void qd_quant_layer_mark(qd_qgraph *qgraph, const qd_quant_layer *layer, bool is
         qgraph->convs[layer->weight].is_float = is_float;
 }
 
+/* ---- parts ---- */
+
+static void mark_all(qd_qgraph *q, bool tensors, bool weights)
+{
+    for (int i = 0; i < q->quantizer_count; i++)
+        q->quantizers[i].is_float = tensors;
+    for (int i = 0; i < q->conv_count; i++)
+        q->convs[i].is_float = weights;
+}
+
+bool qd_qgraph_mark_part(qd_qgraph *qgraph, enum qd_float_part part)
+{
+    qd_qgraph *q = qgraph;
+    const bool silu = part == QD_FLOAT_SILU_INPUTS || part == QD_FLOAT_SILU_INPUTS_AND_SIGMOIDS;
+    bool found = !silu;
+    mark_all(q, part == QD_FLOAT_TENSORS, part == QD_FLOAT_WEIGHTS);
+    for (int i = 0; silu && i < q->step_count; i++) {
+        const qd_qstep *step = &q->steps[i];
+        if (step->kind != QD_QSTEP_SILU)
+            continue;
+        found = true;
+        q->quantizers[q->values[step->input[0]].quantizer].is_float = true;
+        if (part == QD_FLOAT_SILU_INPUTS_AND_SIGMOIDS && q->values[step->inner].quantizer >= 0)
+            q->quantizers[q->values[step->inner].quantizer].is_float = true;
+    }
+    return found;
+}
+
+enum qd_status qd_qgraph_take_ranges(qd_qgraph *to, const qd_qgraph *from)
+{
+    for (int i = 0; i < to->quantizer_count; i++)
+        for (int k = 0; k < from->quantizer_count; k++)
+            if (strcmp(to->quantizers[i].name, from->quantizers[k].name) == 0)
+                QD_TRY(qd_qgraph_set_range(to, i, from->quantizers[k].min, from->quantizers[k].max));
+    return QD_OK;
+}
+
 /* ---- runs ---- */
 
 typedef struct walk {
@@ -182,14 +219,6 @@ static enum qd_status run_layers(const walk *w, const qd_quant_layer *layers, in
     return QD_OK;
 }
 
-static void mark_all(qd_qgraph *q, bool is_float)
-{
-    for (int i = 0; i < q->quantizer_count; i++)
-        q->quantizers[i].is_float = is_float;
-    for (int i = 0; i < q->conv_count; i++)
-        q->convs[i].is_float = is_float;
-}
-
 enum qd_status qd_sensitivity_run(qd_qgraph *qgraph, enum qd_sensitivity_mode mode, const qd_quant_layer *layers,
                                   int count, const float *images, int64_t n, qd_sensitivity_visitor *visitor,
                                   void *user)
@@ -209,13 +238,13 @@ enum qd_status qd_sensitivity_run(qd_qgraph *qgraph, enum qd_sensitivity_mode mo
         goto fail;
     }
     QD_TRY_GOTO(qd_qgraph_prepare(q, QD_QMODE_SIMULATED));
-    mark_all(q, base);
+    mark_all(q, base, base);
     qd_qgraph_mark_float_steps(q);
     for (int i = 0; i < q->step_count; i++)
         if (q->steps[i].kind == QD_QSTEP_CONV)
             qd_qgraph_finalize_step(q, &q->steps[i]);
     status = run_layers(&w, layers, count, images, base);
-    mark_all(q, false);
+    mark_all(q, false, false);
     if (status == QD_OK)
         status = qd_qgraph_finalize(q);
 fail:

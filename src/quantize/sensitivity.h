@@ -41,6 +41,22 @@ enum qd_status qd_quant_layers_list(const qd_qgraph *qgraph, qd_quant_layer **la
  */
 void qd_quant_layer_mark(qd_qgraph *qgraph, const qd_quant_layer *layer, bool is_float);
 
+/* What of a network is in float32, everything else being quantized. */
+enum qd_float_part {
+    QD_FLOAT_NOTHING,
+    QD_FLOAT_TENSORS,
+    QD_FLOAT_WEIGHTS,
+    QD_FLOAT_SILU_INPUTS,
+    QD_FLOAT_SILU_INPUTS_AND_SIGMOIDS
+};
+
+/* Marks it, in effect with the next qd_qgraph_finalize(). False when the network has no such part. */
+bool qd_qgraph_mark_part(qd_qgraph *qgraph, enum qd_float_part part);
+
+/* Gives the tensors of `to` the ranges of the tensors of `from` that have their names: the same network under another
+ * scheme needs no images again. */
+enum qd_status qd_qgraph_take_ranges(qd_qgraph *to, const qd_qgraph *from);
+
 enum qd_sensitivity_mode {
     QD_SENSITIVITY_ONLY,   /* the layer alone is quantized */
     QD_SENSITIVITY_WITHOUT /* the layer alone is in float32 */
