@@ -102,7 +102,7 @@ static enum qd_status fill_views(const qd_network *network, const qd_analysis_op
         view->repeats = !is_first_teller(network->graph, stats->module);
         view->detailed = qd_analysis_is_chosen(options, view->report.path) || qd_post_layers_name(view->report.path);
         fill_grid(&scheme, view);
-        if (stats->channels) {
+        if (stats->channels && stats->shape[2] * stats->shape[3] > 1) { /* one value has no deviation */
             fill_channels(stats, analysis->memory->channels + used, deviations, view);
             used += view->channel_count;
         }

@@ -117,6 +117,7 @@ static enum qd_status run_reference(qd_sensitivity_stage *s)
     const int64_t shape[2] = {s->count, s->width};
     const qd_tensor logits = qd_tensor_contiguous(QD_F32, 2, shape, s->reference);
     int64_t correct = 0;
+    s->out->images = s->count;
     QD_TRY(qd_qgraph_run_float(s->out->memory->qgraph, false, s->images, s->count, s->reference));
     qd_head_classes(s->network->config.head, &logits, s->float_predicted);
     for (int64_t i = 0; i < s->count; i++)
@@ -276,26 +277,29 @@ static void rank_layers(qd_sensitivity *out)
     }
 }
 
-static enum qd_status run_stage(qd_sensitivity_stage *s)
+enum qd_status qd_sensitivity_measure(qd_sensitivity_stage *stage)
 {
-    qd_sensitivity *out = s->out;
+    QD_TRY(run_reference(stage));
+    QD_TRY(run_int8(stage));
+    QD_TRY(run_forms(stage));
+    QD_TRY(list_layers(stage));
+    QD_TRY(run_layers(stage, QD_SENSITIVITY_ONLY));
+    QD_TRY(run_layers(stage, QD_SENSITIVITY_WITHOUT));
+    rank_layers(stage->out);
+    return qd_sensitivity_search(stage);
+}
+
+static enum qd_status calibrate(const qd_sensitivity_stage *s)
+{
     const qd_quantize_options *quantization = s->options->quantization;
-    QD_TRY(load_images(s));
-    out->images = s->count;
-    QD_TRY(qd_network_calibrate(s->network, quantization, &out->memory->qgraph));
     const int64_t wanted =
         quantization->calibration_images ? quantization->calibration_images : QD_DEFAULT_CALIBRATION_IMAGES;
+    qd_sensitivity_tell(s, "calibrate", 0, 1);
+    QD_TRY(qd_network_calibrate(s->network, quantization, &s->out->memory->qgraph));
     const int64_t there = qd_dataset_count(quantization->calibration);
-    out->calibration_images = wanted < there ? wanted : there;
+    s->out->calibration_images = wanted < there ? wanted : there;
     qd_sensitivity_tell(s, "calibrate", 1, 1);
-    QD_TRY(run_reference(s));
-    QD_TRY(run_int8(s));
-    QD_TRY(run_forms(s));
-    QD_TRY(list_layers(s));
-    QD_TRY(run_layers(s, QD_SENSITIVITY_ONLY));
-    QD_TRY(run_layers(s, QD_SENSITIVITY_WITHOUT));
-    rank_layers(out);
-    return qd_sensitivity_search(s);
+    return QD_OK;
 }
 
 enum qd_status qd_network_sensitivity(qd_network *network, const qd_sensitivity_options *options,
@@ -312,7 +316,9 @@ enum qd_status qd_network_sensitivity(qd_network *network, const qd_sensitivity_
             qd_fail(network->ctx, QD_ERR_MEMORY, "sensitivity of %s: out of memory", network->model->display_name);
         goto fail;
     }
-    QD_TRY_GOTO(run_stage(&stage));
+    QD_TRY_GOTO(load_images(&stage));
+    QD_TRY_GOTO(calibrate(&stage));
+    QD_TRY_GOTO(qd_sensitivity_measure(&stage));
     *out = stage.out;
     stage.out = NULL;
 fail:

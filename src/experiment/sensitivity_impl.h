@@ -35,6 +35,10 @@ void qd_sensitivity_compare(const qd_sensitivity_stage *stage, int64_t first, in
 /* The score of all images whose logits are in the stage. */
 qd_sensitivity_score qd_sensitivity_score_all(const qd_sensitivity_stage *stage);
 
+/* Everything that is told of the stage's images and the calibrated qgraph in its memory. Errors: QD_ERR_NUMERIC,
+ * QD_ERR_MEMORY. */
+enum qd_status qd_sensitivity_measure(qd_sensitivity_stage *stage);
+
 /* sensitivity_search.c: fills what is kept in float32, and leaves the qgraph with it. Errors: QD_ERR_MEMORY. */
 enum qd_status qd_sensitivity_search(const qd_sensitivity_stage *stage);
 
