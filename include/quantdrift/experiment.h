@@ -25,10 +25,10 @@ char *qd_experiment_print(const qd_experiment *experiment);
 
 /* One state of a run, for progress lines. */
 typedef struct qd_progress {
-    const char *model; /* "ResNet18" */
-    const char *phase; /* "train", "validate", "observe", "calibrate", "sqnr", "int8" */
+    const char *model;          /* "ResNet18" */
+    const char *phase;          /* "train", "validate", "observe", "calibrate", "sqnr", "int8" */
     int64_t epoch, epoch_count; /* epoch_count 0: no epochs */
-    int64_t step, step_count; /* within the phase */
+    int64_t step, step_count;   /* within the phase */
     double images_per_s;
     double loss, accuracy_percent; /* running; NaN when unknown */
     double eta_s;                  /* of the model's whole run */

@@ -4,7 +4,7 @@
 
 #include "experiment/logit_tally.h"
 #include "experiment/network_impl.h"
-#include "quantize/sensitivity.h"
+#include "quantize/layer_sensitivity.h"
 
 typedef struct qd_sensitivity_memory {
     qd_qgraph *qgraph;      /* at the end with the kept layers in float32 */

@@ -1,4 +1,4 @@
-#include "quantize/sensitivity.h"
+#include "quantize/layer_sensitivity.h"
 
 #include "base/arena.h"
 #include "base/error.h"

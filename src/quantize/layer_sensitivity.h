@@ -2,8 +2,8 @@
  * What each layer's quantization costs: a finalized network is run with one layer alone quantized, or with one layer
  * alone in float32, layer by layer. What comes before the layer is the same for all of them and is computed once.
  */
-#ifndef QD_QUANTIZE_SENSITIVITY_H
-#define QD_QUANTIZE_SENSITIVITY_H
+#ifndef QD_QUANTIZE_LAYER_SENSITIVITY_H
+#define QD_QUANTIZE_LAYER_SENSITIVITY_H
 
 #include "quantize/quantize.h"
 
