@@ -47,7 +47,7 @@ static const qd_tensor_view *find_tensor(const qd_analysis *a, const char *name)
 
 static int by_falling_width(const void *a, const void *b)
 {
-    const qd_tensor_view *x = *(const qd_tensor_view *const *)a, *y = *(const qd_tensor_view *const *)b;
+    const qd_tensor_view *x = a, *y = b;
     const double first = x->max - x->min, second = y->max - y->min;
     return (first < second) - (first > second);
 }
@@ -67,11 +67,10 @@ static void print_tensor(const qd_tensor_view *t)
 static void print_tensors(const qd_analyzed *analyzed)
 {
     const qd_analysis *a = analyzed->analysis;
-    const qd_tensor_view **sorted = calloc((size_t)a->tensor_count + 1, sizeof *sorted);
+    qd_tensor_view *sorted = calloc((size_t)a->tensor_count, sizeof *sorted);
     if (!sorted)
         return; /* the file has them */
-    for (int i = 0; i < a->tensor_count; i++)
-        sorted[i] = &a->tensors[i];
+    memcpy(sorted, a->tensors, (size_t)a->tensor_count * sizeof *sorted);
     qsort(sorted, (size_t)a->tensor_count, sizeof *sorted, by_falling_width);
     printf("\nquantized tensors with the widest ranges, over %" PRId64
            " images: the channels that hold their ends, and what the others use:\n",
@@ -79,13 +78,13 @@ static void print_tensors(const qd_analyzed *analyzed)
     printf("  %-*s  %9s  %9s  %9s  %5s  %5s  %5s  %-20s  %5s  %6s  %5s  %7s\n", NAME_WIDTH, "tensor", "min", "max",
            "scale", "zero", "low@", "high@", "other channels", "codes", "median", "used", "ends %");
     for (int i = 0; i < a->tensor_count && i < QD_ANALYSIS_WORST; i++)
-        print_tensor(sorted[i]);
+        print_tensor(&sorted[i]);
     for (int i = 0; i < analyzed->options->layer_count; i++) {
         const qd_tensor_view *chosen = find_tensor(a, analyzed->options->layers[i]);
         if (chosen)
             print_tensor(chosen);
     }
-    free((void *)sorted);
+    free(sorted);
 }
 
 static void print_ratios(const qd_analyzed *analyzed)

@@ -190,6 +190,7 @@ static int by_size(const void *a, const void *b)
 /* How many codes the channels' own ranges span; `spans` has room for one a channel. */
 static void count_spans(const record *r, const qd_quantizer *quantizer, int32_t *spans, qd_tensor_attribution *out)
 {
+    const int64_t lower = (r->channels - 1) / 2, upper = r->channels / 2; /* the middle, or the two around it */
     double sum = 0.0;
     for (int64_t c = 0; c < r->channels; c++) {
         spans[c] = code_of(quantizer, r->max[c]) - code_of(quantizer, r->min[c]) + 1;
@@ -197,7 +198,7 @@ static void count_spans(const record *r, const qd_quantizer *quantizer, int32_t 
     }
     qsort(spans, (size_t)r->channels, sizeof *spans, by_size);
     out->channel_codes_min = spans[0];
-    out->channel_codes_median = 0.5 * (spans[(r->channels - 1) / 2] + spans[r->channels / 2]);
+    out->channel_codes_median = 0.5 * (spans[lower] + spans[upper]);
     out->channel_codes_mean = sum / (double)r->channels;
     out->channel_codes_max = spans[r->channels - 1];
 }
