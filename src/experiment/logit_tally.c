@@ -5,10 +5,11 @@
 /* log Σ exp of a row, without overflow. */
 static double log_sum(const float *row, int64_t width)
 {
-    double highest = (double)row[0], sum = 0.0;
+    double highest = (double)row[0];
     for (int64_t i = 1; i < width; i++)
         highest = fmax(highest, (double)row[i]);
-    for (int64_t i = 0; i < width; i++)
+    double sum = exp((double)row[0] - highest);
+    for (int64_t i = 1; i < width; i++)
         sum += exp((double)row[i] - highest);
     return highest + log(sum);
 }
