@@ -1,8 +1,11 @@
 /* Every allocation of quantizing by a recipe fails once: the call says so and frees what it had. */
 #include "each_allocation.h"
 #include "failing_memory.h"
+#include "quantize/attribution.h"
+#include "quantize/layer_sensitivity.h"
 #include "support/quant_network.h"
 #include "support/test_context.h"
+#include <stdlib.h>
 #include <string.h>
 
 static qd_context *ctx;
@@ -65,4 +68,68 @@ Test(quantize_memory, entropy)
 {
     recipe.calibrator.name = "entropy";
     cr_assert_gt(test_fail_each_allocation(ctx, quantize, NULL, NULL), 200);
+}
+
+/* ---- analyses of a network that is there ---- */
+
+static qd_qgraph *qgraph;
+
+static void setup_analysis(void)
+{
+    setup();
+    qgraph = quant_network_quantize(&network, &recipe.scheme);
+}
+
+static void teardown_analysis(void)
+{
+    qd_qgraph_destroy(qgraph);
+    teardown();
+}
+
+TestSuite(analysis_memory, .init = setup_analysis, .fini = teardown_analysis);
+
+static enum qd_status attribute(void)
+{
+    qd_attribution *attribution = NULL;
+    qd_tensor_attribution first;
+    enum qd_status status = QD_OK;
+
+    QD_TRY(qd_attribution_create(qgraph, &attribution));
+    QD_TRY_GOTO(qd_attribution_observe(attribution, network.images, 2));
+    QD_TRY_GOTO(qd_attribution_get(attribution, 0, &first));
+fail:
+    qd_attribution_destroy(attribution);
+    return status;
+}
+
+Test(analysis_memory, attribution)
+{
+    cr_assert_geq(test_fail_each_allocation(ctx, attribute, NULL, NULL), 4);
+}
+
+static enum qd_status ignore(void *user, int layer, const float *logits, int64_t n)
+{
+    (void)user;
+    (void)layer;
+    (void)logits;
+    (void)n;
+    return QD_OK;
+}
+
+static enum qd_status run_layers(void)
+{
+    qd_quant_layer *layers = NULL;
+    int count = 0;
+
+    QD_TRY(qd_quant_layers_list(qgraph, &layers, &count));
+    const enum qd_status status =
+        qd_sensitivity_run(qgraph, QD_SENSITIVITY_WITHOUT, layers, count, network.images, 2, ignore, NULL);
+    free(layers);
+    return status;
+}
+
+Test(analysis_memory, sensitivity)
+{
+    TEST_OK(ctx, run_layers()); /* the network keeps what it runs in */
+    cr_assert_geq(test_fail_each_allocation(ctx, run_layers, NULL, NULL), 3);
 }
