@@ -1,5 +1,6 @@
 /* JSON: what is accepted and refused, and that printing writes what Python writes. */
-#include "base/json.h"
+#include "base/file.h"
+#include "base/json_writer.h"
 #include "support/test_context.h"
 #include "support/fixture.h"
 #include <float.h>
@@ -306,4 +307,30 @@ Test(json, a_decimal_comma_changes_nothing)
     cr_expect_str_eq(text, "1234.5");
     free(text);
     cJSON_Delete(root);
+}
+
+/* Six significant digits of whatever size, null for what is no number, and a whole file on one line. */
+Test(json, a_writer_rounds_and_remembers_failures)
+{
+    char *folder = test_folder_create(), *path = test_folder_path(folder, "line.json");
+    qd_json_writer w = {.ok = true, .digits = 6};
+    cJSON *root = cJSON_CreateObject();
+    cJSON *numbers = qd_json_add_array(&w, root, "numbers");
+    qd_json_push_double(&w, numbers, 1.0 / 3.0);
+    qd_json_push_double(&w, numbers, 123456789.0);
+    qd_json_push_double(&w, numbers, -1.5e-9 / 7.0);
+    qd_json_push_double(&w, numbers, NAN);
+    qd_json_put_int(&w, qd_json_push_object(&w, numbers), "n", 123456789);
+    TEST_OK(ctx, qd_json_write_line(ctx, path, root));
+    char *text = NULL;
+    size_t size = 0;
+    TEST_OK(ctx, qd_file_read(ctx, path, 1000, &text, &size));
+    cr_expect_str_eq(text, "{\"numbers\":[0.333333,123457000.0,-2.14286e-10,null,{\"n\":123456789}]}\n");
+    cr_expect(w.ok);
+    qd_json_put_string(&w, NULL, "lost", "for want of an object");
+    cr_expect_not(w.ok);
+    cJSON_Delete(root);
+    free(text);
+    free(path);
+    test_folder_remove(folder);
 }
