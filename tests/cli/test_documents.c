@@ -75,6 +75,15 @@ static const struct {
     {"build/gcc/quantdrift eval results/demo/checkpoints/resnet18_last.safetensors resnet18_int8.safetensors --data "
      "data/synth --json scores.json",
      NULL},
+    {"build/gcc/quantdrift analyze results/demo/checkpoints/efficientnet_b0_last.safetensors --data data/synth "
+     "--compare results/demo/checkpoints/resnet18_last.safetensors --json analysis.json",
+     "needs both networks; the tests of analyze"},
+    {"build/gcc/quantdrift sensitivity results/demo/checkpoints/efficientnet_b0_last.safetensors --data data/synth "
+     "--max-drop 1.0 --json sensitivity.json --encodings kept.json",
+     "takes minutes; the tests of sensitivity"},
+    {"build/gcc/quantdrift quantize results/demo/checkpoints/efficientnet_b0_last.safetensors --encodings kept.json "
+     "-o efficientnet_b0_kept.safetensors",
+     "the tests of sensitivity"},
     {"build/gcc/quantdrift run experiments/causes.json --data data/synth --dry-run --rate 100", NULL},
     {"build/gcc/quantdrift status results", NULL},
     {"build/gcc/quantdrift verify results/demo", NULL},
