@@ -288,19 +288,22 @@ def check_sensitivity(check, args, folder, analysis, images, labels):
     own = score(model, images, labels, reference)
     check.number("float accuracy", "the network", found["float"]["accuracy"], own["accuracy"])
 
-    def compare(name, ours, theirs):
+    def compare(name, ours, theirs, ties=0.0):
         for key in ("accuracy", "agree_pct"):
             check.number(f"{key}, {name}", "the network", ours[key], theirs[key])
-        # differences of logits that have six digits: three digits of the difference
+        # Both are about squares of differences d of logits, which float32 sums give to some 1e-6: three digits, and
+        # 2d · 1e-6 where the difference itself is that small.
         for key in ("kl", "mse"):
-            check.number(f"{key}, {name}", "the network", ours[key], theirs[key], 10.0 * theirs[key])
+            allowed = (1e-3 + ties) * theirs[key] + 2e-6 * theirs[key] ** 0.5
+            check.number(f"{key}, {name}", "the network", ours[key], theirs[key], allowed / DIGITS)
 
     layers = {layer["name"]: layer for layer in found["layers"]}
     image_grid = (tensors["input"]["scale"], tensors["input"]["zero_point"])
     compare("input quantized", layers["input"]["only"],
             score(model, [rounded(image, *image_grid) for image in images], labels, reference))
     stem = quantize_stem(model, analysis["model"], tensors)
-    compare("stem quantized", layers[stem]["only"], score(model, images, labels, reference))
+    # Of a few hundred thousand values some lie so near to the border of two codes that float32 sums decide.
+    compare("stem quantized", layers[stem]["only"], score(model, images, labels, reference), ties=0.03)
     model = fold(load_network(args, folder, analysis))
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -344,7 +347,7 @@ def main():
         print(f"{kind:32} {count:6} compared, largest difference {check.worst[kind]:.2e}")
     for failure in check.failures[:20]:
         print(failure)
-    print(f"{analysis['display_name']}: {sum(check.counts.values())} numbers, {len(check.failures)} differ in four digits")
+    print(f"{analysis['display_name']}: {sum(check.counts.values())} numbers, {len(check.failures)} differ")
     return 1 if check.failures else 0
 
 
