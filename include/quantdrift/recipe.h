@@ -34,19 +34,22 @@ qd_calibrator_settings qd_calibrator_settings_defaults(void);
 /* Names from index 0 on; NULL beyond the last. */
 const char *qd_calibrator_name(int index);
 
+/* Of a property of an override that it leaves alone. */
+#define QD_AS_SCHEME (-1)
+
 /* One activation tensor that differs from the scheme. */
 typedef struct qd_tensor_override {
     const char *name; /* as in results: module path of the value; "input" */
     int bits;         /* 2 to 16; 0: as the scheme says */
-    bool symmetric;
-    bool is_float; /* not quantized at all */
+    int symmetric;    /* 1 or 0; QD_AS_SCHEME: as the scheme says */
+    bool is_float;    /* not quantized at all */
 } qd_tensor_override;
 
 /* One weight tensor that differs from the scheme. */
 typedef struct qd_weight_override {
     const char *name; /* in the state dict: "layer1.0.conv1.weight" */
     int bits;         /* 2 to 16; 0: as the scheme says */
-    bool per_channel;
+    int per_channel;  /* 1 or 0; QD_AS_SCHEME: as the scheme says */
     bool is_float;
 } qd_weight_override;
 
@@ -69,6 +72,7 @@ typedef struct qd_remedies {
     bool equalize;             /* cross-layer equalization, before calibrating */
     bool adaround;             /* learned rounding of weights */
     bool correct_bias;         /* empirical bias correction, after everything else */
+    int64_t images;            /* that the last two look at, all in memory at once; at least 1 */
     qd_adaround_settings adaround_settings;
 } qd_remedies;
 

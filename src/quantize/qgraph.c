@@ -229,6 +229,11 @@ enum qd_status qd_qgraph_run_float(qd_qgraph *qgraph, bool quantizers, const flo
     return QD_OK;
 }
 
+enum qd_status qd_qgraph_run(qd_qgraph *qgraph, const float *images, int64_t n, float *logits)
+{
+    return run(qgraph, qd_qgraph_has_integer_form(qgraph) ? QD_QMODE_INTEGER : QD_QMODE_SIMULATED, images, n, logits);
+}
+
 int qd_qgraph_tensor_count(const qd_qgraph *qgraph)
 {
     return qgraph->quantizer_count;

@@ -151,9 +151,6 @@ qd_quant_params qd_quantizer_params(const qd_quantizer *quantizer, double min, d
 /* Where the integer network keeps a value: QD_QMODE_INTEGER, or QD_QMODE_SIMULATED when its tensor is float. */
 enum qd_qmode qd_qgraph_value_mode(const qd_qgraph *q, int value);
 
-/* Whether everything fits the integer kernels: 8 bits at most everywhere, static ranges, no fused SiLU. */
-bool qd_qgraph_has_integer_form(const qd_qgraph *q);
-
 /* Quantizes one step of a finalized network again, after a remedy has changed its biases or rounding. */
 void qd_qgraph_finalize_step(qd_qgraph *q, qd_qstep *step);
 

@@ -20,7 +20,8 @@ enum qd_status qd_qgraph_override_tensor(qd_qgraph *qgraph, const qd_tensor_over
             continue;
         if (override->bits != 0)
             quantizer->bits = override->bits;
-        quantizer->symmetric = override->symmetric;
+        if (override->symmetric != QD_AS_SCHEME)
+            quantizer->symmetric = override->symmetric != 0;
         quantizer->is_float = override->is_float;
         qgraph->finalized = false;
         return QD_OK;
@@ -39,7 +40,8 @@ enum qd_status qd_qgraph_override_weight(qd_qgraph *qgraph, const qd_weight_over
             continue;
         if (override->bits != 0)
             conv->bits = override->bits;
-        conv->per_channel = override->per_channel;
+        if (override->per_channel != QD_AS_SCHEME)
+            conv->per_channel = override->per_channel != 0;
         conv->is_float = override->is_float;
         qgraph->finalized = false;
         return QD_OK;

@@ -80,6 +80,13 @@ enum qd_status qd_qgraph_run_integer(qd_qgraph *qgraph, const float *images, int
  * finite), QD_ERR_MEMORY. */
 enum qd_status qd_qgraph_run_float(qd_qgraph *qgraph, bool quantizers, const float *images, int64_t n, float *logits);
 
+/* Whether there is an integer network: 8 bits at most everywhere, static ranges, no fused SiLU. What is different
+ * exists in simulation only. */
+bool qd_qgraph_has_integer_form(const qd_qgraph *qgraph);
+
+/* The quantized network's logits, from integers where it has that form, else simulated. Errors: as for the two. */
+enum qd_status qd_qgraph_run(qd_qgraph *qgraph, const float *images, int64_t n, float *logits);
+
 /* Measures both signal-to-quantization-noise ratios of every tensor over images (may be called repeatedly: signal and
  * noise energies accumulate until qd_qgraph_finalize(); the ratios are 10·log10(signal/noise), +inf without noise).
  * "Accumulated" compares with the integer network, with the simulated one where there is none. Errors: as for running

@@ -6,6 +6,7 @@
 #include "quantize/qgraph.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* One tensor so far. */
 typedef struct record {
@@ -146,11 +147,11 @@ enum qd_status qd_ranges_need_histograms(qd_context *ctx, const qd_calibrator_se
     return QD_OK;
 }
 
-static enum qd_status choose_one(const qd_ranges *ranges, int index, const qd_calibrator_ops *ops,
-                                 const qd_calibrator_settings *settings, qd_extremes *range)
+static enum qd_status choose_one(const qd_ranges *ranges, const qd_quantizer *quantizer, int index,
+                                 const qd_calibrator_ops *ops, const qd_calibrator_settings *settings,
+                                 qd_extremes *range)
 {
     const record *r = &ranges->records[index];
-    const qd_quantizer *quantizer = &ranges->qgraph->quantizers[index];
     qd_context *ctx = ranges->qgraph->ctx;
     qd_bin *bins = NULL;
     enum qd_status status = QD_OK;
@@ -172,9 +173,20 @@ static enum qd_status choose_one(const qd_ranges *ranges, int index, const qd_ca
     return status;
 }
 
-static enum qd_status check_choice(const qd_ranges *ranges, const qd_calibrator_ops *ops)
+static bool has_same_tensors(const qd_qgraph *a, const qd_qgraph *b)
 {
-    const qd_qgraph *q = ranges->qgraph;
+    bool same = a->quantizer_count == b->quantizer_count;
+
+    for (int i = 0; same && i < a->quantizer_count; i++)
+        same = strcmp(a->quantizers[i].name, b->quantizers[i].name) == 0;
+    return same;
+}
+
+static enum qd_status check_choice(const qd_ranges *ranges, const qd_calibrator_ops *ops, const qd_qgraph *q)
+{
+    if (!has_same_tensors(ranges->qgraph, q))
+        return qd_fail(q->ctx, QD_ERR_USAGE,
+                       "calibrate: the ranges were observed on a network with other tensors; observe this one");
 
     if (ranges->records[0].batch_count == 0)
         return qd_fail(q->ctx, QD_ERR_USAGE, "calibrate: no image seen yet; give at least one");
@@ -185,23 +197,23 @@ static enum qd_status check_choice(const qd_ranges *ranges, const qd_calibrator_
     return QD_OK;
 }
 
-enum qd_status qd_ranges_choose(qd_ranges *ranges, const qd_calibrator_settings *settings)
+enum qd_status qd_ranges_choose(const qd_ranges *ranges, const qd_calibrator_settings *settings, qd_qgraph *q)
 {
-    qd_qgraph *q = ranges->qgraph;
     const qd_calibrator_ops *ops;
     enum qd_status status = QD_OK;
     qd_extremes *found;
     int failures = 0;
 
     QD_TRY(qd_calibrator_find(q->ctx, settings, &ops));
-    QD_TRY(check_choice(ranges, ops));
+    QD_TRY(check_choice(ranges, ops, q));
     found = qd_calloc((size_t)q->quantizer_count, sizeof *found);
     if (found == NULL)
         return qd_fail(q->ctx, QD_ERR_MEMORY, "calibrate: no memory for %d ranges", q->quantizer_count);
         /* Memory is all that can fail here; which tensor's failure is told does not matter. */
 #pragma omp parallel for schedule(static, 1) num_threads(qd_context_threads(q->ctx)) reduction(+ : failures)
     for (int i = 0; i < q->quantizer_count; i++)
-        failures += !q->quantizers[i].is_float && choose_one(ranges, i, ops, settings, &found[i]) != QD_OK;
+        failures +=
+            !q->quantizers[i].is_float && choose_one(ranges, &q->quantizers[i], i, ops, settings, &found[i]) != QD_OK;
     if (failures > 0) {
         status = QD_ERR_MEMORY;
         goto fail;

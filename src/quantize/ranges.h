@@ -21,10 +21,11 @@ void qd_ranges_destroy(qd_ranges *ranges);
  * QD_ERR_NUMERIC (a value that is not finite, its tensor named), QD_ERR_MEMORY. */
 enum qd_status qd_ranges_observe(qd_ranges *ranges, const float *images, int64_t n);
 
-/* Sets the range of every tensor but those that stay float. Uses the tensors' own bits and symmetry, so overrides
- * come first. Errors: QD_ERR_USAGE (nothing observed; an unknown calibrator; a setting out of range; no histograms),
+/* Sets the range of every tensor of `qgraph` but those that stay float: the network that was observed, or another one
+ * with the same tensors and float weights. Uses its tensors' own bits and symmetry, so overrides come first. Errors:
+ * QD_ERR_USAGE (nothing observed; other tensors; an unknown calibrator; a setting out of range; no histograms),
  * QD_ERR_MEMORY. */
-enum qd_status qd_ranges_choose(qd_ranges *ranges, const qd_calibrator_settings *settings);
+enum qd_status qd_ranges_choose(const qd_ranges *ranges, const qd_calibrator_settings *settings, qd_qgraph *qgraph);
 
 /* Whether the calibrator that the settings name needs histograms. Errors: as qd_calibrator_find(). */
 enum qd_status qd_ranges_need_histograms(qd_context *ctx, const qd_calibrator_settings *settings, bool *out);

@@ -40,10 +40,15 @@ static enum qd_status give(void *user, int64_t first, int64_t n, float *images)
 
 static enum qd_status quantize(void)
 {
-    const qd_recipe_images images = {.source = give, .count = 1};
+    const qd_recipe_job job = {.ctx = ctx,
+                               .graph = network.graph,
+                               .state = network.state,
+                               .recipe = &recipe,
+                               .images = {.source = give, .count = 1},
+                               .batch = 1};
     qd_qgraph *q = NULL;
 
-    QD_TRY(qd_recipe_quantize(ctx, network.graph, network.state, &recipe, &images, 1, &q));
+    QD_TRY(qd_recipe_quantize(&job, &q));
     qd_qgraph_destroy(q);
     return QD_OK;
 }

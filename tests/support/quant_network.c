@@ -319,11 +319,15 @@ static enum qd_status give_images(void *user, int64_t first, int64_t n, float *i
 qd_qgraph *quant_network_cook(const quant_network *network, const qd_quant_recipe *recipe, int64_t batch)
 {
     quant_network copy = *network;
-    const qd_recipe_images images = {.source = give_images, .user = &copy, .count = network->n};
+    const qd_recipe_job job = {.ctx = network->ctx,
+                               .graph = network->graph,
+                               .state = network->state,
+                               .recipe = recipe,
+                               .images = {.source = give_images, .user = &copy, .count = network->n},
+                               .batch = batch};
     qd_qgraph *qgraph = NULL;
 
-    TEST_OK(network->ctx,
-            qd_recipe_quantize(network->ctx, network->graph, network->state, recipe, &images, batch, &qgraph));
+    TEST_OK(network->ctx, qd_recipe_quantize(&job, &qgraph));
     return qgraph;
 }
 

@@ -26,7 +26,7 @@ static int ranges_by(const char *name, int threads, int64_t batch, int64_t call,
     TEST_OK(ctx, qd_ranges_create(q, histograms, &ranges));
     for (int64_t first = 0; first < IMAGES; first += call)
         TEST_OK(ctx, qd_ranges_observe(ranges, network.images + first * pixels, call));
-    TEST_OK(ctx, qd_ranges_choose(ranges, &settings));
+    TEST_OK(ctx, qd_ranges_choose(ranges, &settings, q));
     int count = qd_qgraph_tensor_count(q);
     for (int i = 0; i < count; i++)
         out[i] = (qd_extremes){qd_qgraph_tensor(q, i).min, qd_qgraph_tensor(q, i).max};
@@ -94,7 +94,7 @@ Test(quant_ranges, minmax_is_the_widest)
     for (int k = 0; qd_calibrator_name(k) != NULL; k++) {
         qd_calibrator_settings settings = qd_calibrator_settings_defaults();
         settings.name = qd_calibrator_name(k);
-        TEST_OK(ctx, qd_ranges_choose(ranges, &settings));
+        TEST_OK(ctx, qd_ranges_choose(ranges, &settings, q));
         TEST_OK(ctx, qd_qgraph_finalize(q));
         for (int i = 0; i < qd_qgraph_tensor_count(q); i++) {
             qd_quant_tensor a = qd_qgraph_tensor(straight, i), b = qd_qgraph_tensor(q, i);
@@ -123,7 +123,7 @@ Test(quant_ranges, misuse_is_refused)
 
     TEST_OK(ctx, qd_qgraph_create(ctx, network.graph, network.state, &scheme, 2, &q));
     TEST_OK(ctx, qd_ranges_create(q, false, &ranges));
-    TEST_FAILS(ctx, qd_ranges_choose(ranges, &settings), QD_ERR_USAGE, "no image seen yet");
+    TEST_FAILS(ctx, qd_ranges_choose(ranges, &settings, q), QD_ERR_USAGE, "no image seen yet");
     network.images[7] = NAN;
     TEST_FAILS(ctx, qd_ranges_observe(ranges, network.images, 2), QD_ERR_NUMERIC, "'input'");
     network.images[7] = -INFINITY;
@@ -131,13 +131,13 @@ Test(quant_ranges, misuse_is_refused)
     network.images[7] = 0.0f;
     TEST_OK(ctx, qd_ranges_observe(ranges, network.images, 2));
     settings.name = "percentile";
-    TEST_FAILS(ctx, qd_ranges_choose(ranges, &settings), QD_ERR_USAGE, "which were not asked for");
+    TEST_FAILS(ctx, qd_ranges_choose(ranges, &settings, q), QD_ERR_USAGE, "which were not asked for");
     settings.percentile = 40.0;
-    TEST_FAILS(ctx, qd_ranges_choose(ranges, &settings), QD_ERR_USAGE, "above 50");
+    TEST_FAILS(ctx, qd_ranges_choose(ranges, &settings, q), QD_ERR_USAGE, "above 50");
     settings.name = "no such";
-    TEST_FAILS(ctx, qd_ranges_choose(ranges, &settings), QD_ERR_USAGE, "'no such'");
+    TEST_FAILS(ctx, qd_ranges_choose(ranges, &settings, q), QD_ERR_USAGE, "'no such'");
     settings.name = "minmax";
-    TEST_OK(ctx, qd_ranges_choose(ranges, &settings));
+    TEST_OK(ctx, qd_ranges_choose(ranges, &settings, q));
     TEST_OK(ctx, qd_qgraph_finalize(q));
     qd_ranges_destroy(ranges);
     qd_ranges_destroy(NULL);
