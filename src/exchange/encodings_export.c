@@ -89,6 +89,10 @@ enum qd_status qd_qgraph_describe(qd_context *ctx, const char *model, const char
     if (qgraph->restored)
         return qd_fail(ctx, QD_ERR_USAGE,
                        "exporting '%s': a quantized model file has no float weights; quantize its checkpoint", model);
+    if (qgraph->scheme.activation_dynamic || qgraph->scheme.fused_silu)
+        return qd_fail(ctx, QD_ERR_USAGE,
+                       "exporting '%s': encodings tell static ranges of every tensor, and this network has %s", model,
+                       qgraph->scheme.activation_dynamic ? "dynamic ones" : "a fused SiLU");
     snprintf(encodings.model, sizeof encodings.model, "%s", model);
     QD_TRY_GOTO(qd_encodings_allocate(ctx, qgraph->quantizer_count, &encodings.activations));
     QD_TRY_GOTO(qd_encodings_allocate(ctx, qgraph->conv_count, &encodings.weights));

@@ -100,8 +100,7 @@ static const char *add_weight(const exporter *e, const qd_qconv *conv)
         return qd_onnx_initializer(e->b, conv->name, &view, false);
     }
     const qd_tensor codes = qd_qconv_weight_view(e->graph, conv, QD_S8, conv->codes);
-    return add_dequantized(e, conv->name, &codes, conv->scale,
-                           e->q->scheme.weight_per_channel ? conv->config.out_channels : 1);
+    return add_dequantized(e, conv->name, &codes, conv->scale, conv->per_channel ? conv->config.out_channels : 1);
 }
 
 /* The bias, whose scale is that of the products: S_x·S_w. */
@@ -120,7 +119,7 @@ static const char *add_bias(const exporter *e, const qd_qconv *conv, const char 
     for (int64_t c = 0; c < channels; c++)
         scales[c] = input_scale * conv->scale[c];
     const qd_tensor codes = qd_tensor_contiguous(QD_S32, 1, &channels, conv->bias_codes);
-    return add_dequantized(e, name, &codes, scales, e->q->scheme.weight_per_channel ? channels : 1);
+    return add_dequantized(e, name, &codes, scales, conv->per_channel ? channels : 1);
 }
 
 /* ---- steps ---- */
@@ -204,7 +203,7 @@ static void add_step(const exporter *e, const qd_qstep *step)
 static enum qd_status check_scheme(const exporter *e)
 {
     const qd_qgraph *q = e->q;
-    bool narrow = false;
+    bool other = false;
     if (!e->quantized)
         return QD_OK;
     if (!q->finalized)
@@ -212,12 +211,15 @@ static enum qd_status check_scheme(const exporter *e)
                        e->graph->model_name);
     /* QuantizeLinear clamps to all of int8: narrower codes would reach beyond their range. */
     for (int i = 0; i < q->quantizer_count; i++)
-        narrow = narrow || (!q->quantizers[i].is_float && q->quantizers[i].bits < 8);
-    if (narrow || !qd_qgraph_has_integer_form(q))
-        return qd_fail(e->ctx, QD_ERR_USAGE,
-                       "exporting '%s': ONNX has codes of 8 bits with static ranges, got %d bits for activations and "
-                       "%d for weights, or others for single tensors",
-                       e->graph->model_name, q->scheme.activation_bits, q->scheme.weight_bits);
+        other = other || q->quantizers[i].is_float || q->quantizers[i].bits < 8;
+    for (int i = 0; i < q->conv_count; i++)
+        other = other || q->convs[i].is_float;
+    if (other || !qd_qgraph_has_integer_form(q))
+        return qd_fail(
+            e->ctx, QD_ERR_USAGE,
+            "exporting '%s': ONNX has codes of 8 bits with static ranges for every tensor, got %d bits for "
+            "activations and %d for weights, or a recipe that treats tensors differently",
+            e->graph->model_name, q->scheme.activation_bits, q->scheme.weight_bits);
     return QD_OK;
 }
 

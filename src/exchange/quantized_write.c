@@ -102,11 +102,13 @@ enum qd_status qd_quantized_write(qd_context *ctx, const char *path, const qd_gr
         .activation_signed = scheme->activation_signed,
         .activation_symmetric = scheme->activation_symmetric,
     };
-    if (scheme->weight_bits > 8 || scheme->activation_bits > 8)
-        return qd_fail(ctx, QD_ERR_USAGE,
-                       "writing '%s': a quantized model file holds codes of at most 8 bits, this network has %d for "
-                       "weights and %d for activations",
-                       path, scheme->weight_bits, scheme->activation_bits);
+    if (!qd_qgraph_has_integer_form(qgraph))
+        return qd_fail(
+            ctx, QD_ERR_USAGE,
+            "writing '%s': a quantized model file holds codes of at most 8 bits, static ranges and no fused "
+            "SiLU, this network has %d bits for weights and %d for activations%s%s",
+            path, scheme->weight_bits, scheme->activation_bits, scheme->activation_dynamic ? ", dynamic ranges" : "",
+            scheme->fused_silu ? ", a fused SiLU" : "");
     snprintf(header.model, sizeof header.model, "%s", graph->model_name);
     snprintf(header.head, sizeof header.head, "%s", qd_head_names[config->head]);
     QD_TRY_GOTO(qd_qgraph_describe(ctx, graph->model_name, calibrator, qgraph, false, &header.encodings));
