@@ -4,6 +4,7 @@
 #define QUANTDRIFT_NETWORK_H
 
 #include <quantdrift/dataset.h>
+#include <quantdrift/recipe.h>
 #include <quantdrift/tensor.h>
 
 typedef struct qd_network qd_network;
@@ -29,10 +30,10 @@ enum qd_status qd_network_load(qd_context *ctx, const qd_network_config *config,
 void qd_network_destroy(qd_network *network);
 
 /* Writes the network as a checkpoint, without momentum, a quantized one as a quantized model file. Errors: QD_ERR_IO,
- * QD_ERR_MEMORY, QD_ERR_USAGE (itself read from such a file). */
+ * QD_ERR_MEMORY, QD_ERR_USAGE (itself read from such a file; it exists in simulation only). */
 enum qd_status qd_network_save(const qd_network *network, const char *path);
 
-/* True for what qd_network_quantize() made or a quantized model file held: it predicts and is evaluated in integers,
+/* True for what qd_network_quantize() made or a quantized model file held: it predicts and is evaluated quantized,
  * and has no float weights for anything else. */
 bool qd_network_is_quantized(const qd_network *network);
 
@@ -41,27 +42,30 @@ int64_t qd_network_image_size(const qd_network *network);
 int64_t qd_network_class_count(const qd_network *network);
 int64_t qd_network_parameter_count(const qd_network *network);
 
-/* What chooses scales. The same images and scheme in a run's epoch give the same ones. */
+/* How a network is quantized. The same images and recipe in a run's epoch give the same scales. */
 typedef struct qd_quantize_options {
     const qd_dataset *calibration; /* NULL: none, where the encodings name every tensor */
     int64_t calibration_images;    /* 0: 1000 */
     uint64_t calibration_seed;
-    int weight_bits, activation_bits; /* 2 to 8; 0: 8 */
-    bool per_channel;                 /* weights; else per tensor */
-    bool unsigned_activations;        /* U8; else S8, the same values under other codes */
-    bool symmetric_activations;       /* else affine */
-    const char *encodings;            /* file of edited encodings that override all this; NULL: none */
+    const qd_quant_recipe *recipe; /* NULL: qd_quant_recipe_defaults() */
+    const char *encodings;         /* file of edited encodings that override its scheme and ranges; NULL: none */
 } qd_quantize_options;
 
 /*
- * The quantized form of a float network, on its own afterwards. Errors: QD_ERR_USAGE (calibration images needed;
- * bits), QD_ERR_INPUT (an image; encodings; a tensor that was 0 for all images, named), QD_ERR_NUMERIC (a value that
- * is not finite), QD_ERR_IO, QD_ERR_MEMORY.
+ * The quantized form of a float network, on its own afterwards. It predicts in integers, or simulated where a recipe
+ * exists in simulation only. Errors: QD_ERR_USAGE (calibration images needed; a recipe that is none), QD_ERR_INPUT
+ * (an image; encodings; a tensor that was 0 for all images, named), QD_ERR_NUMERIC (a value that is not finite),
+ * QD_ERR_IO, QD_ERR_MEMORY.
  */
 enum qd_status qd_network_quantize(const qd_network *network, const qd_quantize_options *options, qd_network **out);
 
+/* Refuses a recipe whose network exists in simulation only, so that no file can hold it: more than 8 bits, dynamic
+ * ranges, a fused SiLU. Errors: QD_ERR_USAGE. */
+enum qd_status qd_recipe_require_file(qd_context *ctx, const qd_quant_recipe *recipe);
+
 /* Bits, range, scale and zero point of every tensor of a network that qd_network_quantize() made, as JSON to look at,
- * edit and give back. Errors: QD_ERR_USAGE (no such network), QD_ERR_IO, QD_ERR_MEMORY. */
+ * edit and give back. Errors: QD_ERR_USAGE (no such network; it exists in simulation only), QD_ERR_IO, QD_ERR_MEMORY.
+ */
 enum qd_status qd_network_write_encodings(const qd_network *network, const char *path);
 
 enum qd_export_format {
@@ -84,7 +88,8 @@ typedef struct qd_export_options {
     qd_quantize_options quantization; /* onnx-qdq, encodings */
 } qd_export_options;
 
-/* Writes the network for another program, atomically. Errors: QD_ERR_USAGE (calibration images needed), QD_ERR_INPUT
+/* Writes the network for another program, atomically. Errors: QD_ERR_USAGE (calibration images needed; a recipe that
+ * the format does not hold), QD_ERR_INPUT
  * (an image), QD_ERR_NUMERIC (a value that is not finite), QD_ERR_IO, QD_ERR_MEMORY. */
 enum qd_status qd_network_export(qd_network *network, const qd_export_options *options, const char *path);
 

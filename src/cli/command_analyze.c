@@ -113,7 +113,6 @@ static enum qd_status analyze(qd_context *ctx, void *values)
     analyze_values *v = values;
     enum qd_status status = QD_OK;
     qd_network *network = NULL;
-    qd_dataset *dataset = NULL;
     qd_analysis *analysis = NULL;
     const char **layers = NULL;
     char *image = NULL, *text = v->layers_text ? strdup(v->layers_text) : NULL;
@@ -130,7 +129,7 @@ static enum qd_status analyze(qd_context *ctx, void *values)
     QD_TRY_GOTO(split_names(text, &layers, &options.layer_count));
     options.layers = layers;
     QD_TRY_GOTO(qd_network_load(ctx, &v->network, &network));
-    QD_TRY_GOTO(cli_open_calibration(ctx, &v->scales, &dataset));
+    QD_TRY_GOTO(cli_open_calibration(ctx, &v->scales));
     if (!v->image) {
         QD_TRY_GOTO(first_image(ctx, v->scales.data, &image));
         options.image = image;
@@ -143,7 +142,7 @@ static enum qd_status analyze(qd_context *ctx, void *values)
         status = report(ctx, v, &analyzed, NULL);
 fail:
     qd_analysis_destroy(analysis);
-    qd_dataset_destroy(dataset);
+    cli_close_calibration(&v->scales);
     qd_network_destroy(network);
     free((void *)layers);
     free(text);
@@ -166,8 +165,7 @@ static const cli_option options[] = {
 
 static const cli_command command = {
     .options = options,
-    .groups = {CLI_SCALES_GROUP(offsetof(analyze_values, scales)),
-               CLI_NETWORK_GROUP(offsetof(analyze_values, network))},
+    .groups = {CLI_SCHEME_GROUPS(analyze_values, scales), CLI_NETWORK_GROUP(offsetof(analyze_values, network))},
     .usage = "CHECKPOINT",
     .argument = "checkpoint",
     .argument_at = offsetof(analyze_values, network.checkpoint),

@@ -26,16 +26,16 @@ static const char *check(void *values)
 }
 
 static enum qd_status export(qd_context *ctx, void *values) {
-    export_values *v = values; enum qd_status status = QD_OK; qd_network *network = NULL; qd_dataset *dataset = NULL;
+    export_values *v = values; enum qd_status status = QD_OK; qd_network *network = NULL;
+    QD_TRY_GOTO(cli_open_calibration(ctx, &v->scales));
     QD_TRY_GOTO(qd_network_load(ctx, &v->network, &network));
-    QD_TRY_GOTO(cli_open_calibration(ctx, &v->scales, &dataset));
     v->export.quantization = v->scales.quantize;
     QD_TRY_GOTO(qd_network_export(network, &v->export, v->out));
     cli_print_network(network);
     printf(" as %s: ", qd_export_format_name(v->export.format));
     cli_print_padded(v->out, 0);
     putchar('\n');
-    fail : qd_dataset_destroy(dataset);
+    fail : cli_close_calibration(&v->scales);
     qd_network_destroy(network);
     return status;
 }
@@ -54,15 +54,14 @@ static const cli_option options[] = {
 
 static const cli_command command = {
     .options = options,
-    .groups = {CLI_SCALES_GROUP(offsetof(export_values, scales)),
-               CLI_NETWORK_GROUP(offsetof(export_values, network))},
+    .groups = {CLI_SCALES_GROUPS(export_values, scales), CLI_NETWORK_GROUP(offsetof(export_values, network))},
     .usage = "CHECKPOINT",
     .argument = "checkpoint",
     .argument_at = offsetof(export_values, network.checkpoint),
     .doc = "Writes a checkpoint for other programs: PyTorch (load_state_dict takes it with strict=True), ONNX "
            "runtimes in float32 or INT8, or its scales and zero points as JSON."
            "\vonnx-qdq and encodings need --data. The defaults choose the scales that a run's results report: 1000 "
-           "training images, MinMax, per tensor, int8.\n\n"
+           "training images, MinMax, per tensor, int8. ONNX takes 8 bits with static ranges for every tensor.\n\n"
            "Example: quantdrift export results/demo/checkpoints/resnet18_last.safetensors "
            "--format onnx-qdq --data data/synth -o resnet18_qdq.onnx",
     .check = check,

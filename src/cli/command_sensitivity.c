@@ -115,7 +115,7 @@ static enum qd_status sensitivity(qd_context *ctx, void *values)
     sensitivity_values *v = values;
     enum qd_status status = QD_OK;
     qd_network *network = NULL;
-    qd_dataset *calibration = NULL, *evaluation = NULL;
+    qd_dataset *evaluation = NULL;
     qd_sensitivity *found = NULL;
     qd_sensitivity_options options = {.checkpoint = v->network.checkpoint,
                                       .data = v->scales.data,
@@ -125,7 +125,7 @@ static enum qd_status sensitivity(qd_context *ctx, void *values)
                                       .progress = cli_progress_show,
                                       .user = &v->common.progress};
     QD_TRY_GOTO(qd_network_load(ctx, &v->network, &network));
-    QD_TRY_GOTO(cli_open_calibration(ctx, &v->scales, &calibration));
+    QD_TRY_GOTO(cli_open_calibration(ctx, &v->scales));
     QD_TRY_GOTO(open_evaluation(ctx, v->scales.data, &evaluation));
     options.evaluation = evaluation;
     status = qd_network_sensitivity(network, &options, &found);
@@ -139,7 +139,7 @@ static enum qd_status sensitivity(qd_context *ctx, void *values)
 fail:
     qd_sensitivity_destroy(found);
     qd_dataset_destroy(evaluation);
-    qd_dataset_destroy(calibration);
+    cli_close_calibration(&v->scales);
     qd_network_destroy(network);
     return status;
 }
@@ -157,7 +157,7 @@ static const cli_option options[] = {
 
 static const cli_command command = {
     .options = options,
-    .groups = {CLI_SCALES_GROUP(offsetof(sensitivity_values, scales)),
+    .groups = {CLI_SCHEME_GROUPS(sensitivity_values, scales),
                CLI_NETWORK_GROUP(offsetof(sensitivity_values, network))},
     .usage = "CHECKPOINT",
     .argument = "checkpoint",

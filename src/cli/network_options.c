@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 const cli_option cli_network_options[] = {
     {"model", 0, "NAME", "resnet18, efficientnet_b0 or a variant (default: as the file says)",
@@ -19,25 +20,50 @@ const cli_option cli_scale_options[] = {
      CLI_INT(cli_scales, images, 1, CLI_MAX_COUNT)},
     {"calibration-seed", 0, "N", "Which ones (default 0, as in an experiment)",
      CLI_INT(cli_scales, seed, 0, INT64_MAX)},
-    {"per-channel", 0, NULL, "A scale for every output channel's weights",
-     CLI_FLAG(cli_scales, quantize.per_channel)},
-    {"unsigned", 0, NULL, "Activations as uint8 instead of int8",
-     CLI_FLAG(cli_scales, quantize.unsigned_activations)},
     {0},
 };
 
-enum qd_status cli_open_calibration(qd_context *ctx, cli_scales *scales, qd_dataset **out)
+const char *const cli_scheme_keys[] = {"per_channel", "unsigned", NULL};
+
+/* The option that stands for a key, "--per-channel", as a sentence begins. */
+static void name_option(const char *key, char *text, size_t size)
 {
-    char *train_folder = scales->data ? cli_subfolder(scales->data, "train") : NULL;
-    enum qd_status status = QD_OK;
+    snprintf(text, size, "--%s", key);
+    for (char *c = strchr(text, '_'); c; c = strchr(c, '_'))
+        *c = '-';
+}
+
+static enum qd_status read_recipe(qd_context *ctx, cli_scales *scales)
+{
+    QD_TRY(qd_recipe_settings_create(ctx, &scales->settings));
+    for (int i = 0; i < scales->recipe.count; i++) {
+        char option[64];
+        name_option(scales->recipe.names[i], option, sizeof option);
+        QD_TRY(qd_recipe_settings_set(scales->settings, option, scales->recipe.names[i], scales->recipe.texts[i]));
+    }
+    scales->quantize.recipe = qd_recipe_settings_get(scales->settings);
+    return QD_OK;
+}
+
+enum qd_status cli_open_calibration(qd_context *ctx, cli_scales *scales)
+{
+    QD_TRY(read_recipe(ctx, scales));
     scales->quantize.calibration_images = scales->images;
     scales->quantize.calibration_seed = (uint64_t)scales->seed;
-    *out = NULL;
-    if (scales->data)
-        status = qd_dataset_open(ctx, train_folder ? train_folder : scales->data, QD_BAD_IMAGE_ERROR, out);
-    scales->quantize.calibration = *out;
+    if (!scales->data)
+        return QD_OK;
+    char *train_folder = cli_subfolder(scales->data, "train");
+    const enum qd_status status =
+        qd_dataset_open(ctx, train_folder ? train_folder : scales->data, QD_BAD_IMAGE_ERROR, &scales->dataset);
+    scales->quantize.calibration = scales->dataset;
     free(train_folder);
     return status;
+}
+
+void cli_close_calibration(cli_scales *scales)
+{
+    qd_dataset_destroy(scales->dataset);
+    qd_recipe_settings_destroy(scales->settings);
 }
 
 void cli_print_network(const qd_network *network)

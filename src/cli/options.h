@@ -39,15 +39,23 @@ typedef struct cli_option {
 #define CLI_INT(type, member, low, high)  CLI_OPTION_INT, offsetof(type, member), low, high, NULL
 #define CLI_WORD(type, member, low, high) CLI_OPTION_WORD, offsetof(type, member), low, high, NULL
 
+/* Keys of a recipe and their texts, in the order they were given; a text is NULL where a switch is turned on. Room as
+ * for a cli_list. */
+typedef struct cli_settings {
+    const char **names, **texts;
+    int count;
+} cli_settings;
+
 /* Options that several subcommands share, under a heading of their own; their offsets are from `at`. */
 typedef struct cli_option_group {
-    const char *heading; /* NULL ends the list of groups */
-    const cli_option *options;
+    const char *heading;       /* NULL ends the list of groups */
+    const cli_option *options; /* NULL: keys of a recipe, into the cli_settings at `at` */
     size_t at;
+    const char *const *keys; /* which ones, up to a NULL; NULL: all */
 } cli_option_group;
 
 /* More than any subcommand has. */
-#define CLI_MAX_GROUPS 3
+#define CLI_MAX_GROUPS 4
 
 typedef struct cli_command {
     const cli_option *options; /* of its own; may be NULL */

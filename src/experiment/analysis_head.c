@@ -20,20 +20,20 @@ enum qd_status qd_analysis_head_identify(qd_json_writer *w, cJSON *root, const q
     return QD_OK;
 }
 
-static void put_scheme(qd_json_writer *w, cJSON *object, const qd_quant_scheme *scheme)
+static void put_scheme(qd_json_writer *w, cJSON *object, const qd_quantize_options *options)
 {
-    qd_json_put_int(w, object, "weight_bits", scheme->weight_bits);
-    qd_json_put(w, object, "weight_per_channel", cJSON_CreateBool(scheme->weight_per_channel));
-    qd_json_put_int(w, object, "activation_bits", scheme->activation_bits);
-    qd_json_put(w, object, "activation_signed", cJSON_CreateBool(scheme->activation_signed));
-    qd_json_put(w, object, "activation_symmetric", cJSON_CreateBool(scheme->activation_symmetric));
-    qd_json_put_string(w, object, "calibrator", QD_CALIBRATOR);
+    const qd_quant_scheme scheme = qd_quantize_options_scheme(options);
+    qd_json_put_int(w, object, "weight_bits", scheme.weight_bits);
+    qd_json_put(w, object, "weight_per_channel", cJSON_CreateBool(scheme.weight_per_channel));
+    qd_json_put_int(w, object, "activation_bits", scheme.activation_bits);
+    qd_json_put(w, object, "activation_signed", cJSON_CreateBool(scheme.activation_signed));
+    qd_json_put(w, object, "activation_symmetric", cJSON_CreateBool(scheme.activation_symmetric));
+    qd_json_put_string(w, object, "calibrator", qd_quantize_options_calibrator(options));
 }
 
 enum qd_status qd_analysis_head_write(qd_json_writer *w, cJSON *root, const qd_network *network,
                                       const qd_analysis_head *head)
 {
-    const qd_quant_scheme scheme = qd_quantize_options_scheme(head->quantization);
     char producer[64];
     snprintf(producer, sizeof producer, "quantdrift %s", qd_build_info_get().version);
     qd_json_put_string(w, root, "format", head->format);
@@ -42,7 +42,7 @@ enum qd_status qd_analysis_head_write(qd_json_writer *w, cJSON *root, const qd_n
     QD_TRY(qd_analysis_head_identify(w, root, network, head->checkpoint));
     qd_json_put_int(w, root, "image_size", network->config.image_size);
     qd_json_put_int(w, root, "classes", network->config.num_classes);
-    put_scheme(w, qd_json_add_object(w, root, "scheme"), &scheme);
+    put_scheme(w, qd_json_add_object(w, root, "scheme"), head->quantization);
     qd_json_put(w, root, "data", head->data ? cJSON_CreateString(head->data) : cJSON_CreateNull());
     qd_json_put_int(w, root, "calibration_images", head->calibration_images);
     qd_json_put_int(w, root, "calibration_seed", (int64_t)head->quantization->calibration_seed);

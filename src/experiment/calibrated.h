@@ -3,7 +3,7 @@
 #define QD_EXPERIMENT_CALIBRATED_H
 
 #include "models/models.h"
-#include "quantize/quantize.h"
+#include "quantize/quantize_recipe.h"
 #include <quantdrift/dataset.h>
 
 typedef struct qd_calibration {
@@ -12,12 +12,12 @@ typedef struct qd_calibration {
     uint64_t seed;
     int64_t batch; /* images at a time */
     int loader_threads;
-    qd_quant_scheme scheme;
+    const qd_quant_recipe *recipe;
     const char *encodings; /* file that overrides scheme and ranges; NULL: none */
 } qd_calibration;
 
-/* A finalized qgraph, freed with qd_qgraph_destroy(). Errors: those of qd_qgraph_create() and qd_qgraph_calibrate(),
- * QD_ERR_USAGE (images needed), QD_ERR_INPUT (an image; encodings that do not fit). */
+/* A finalized qgraph, freed with qd_qgraph_destroy(). Errors: those of qd_recipe_quantize(), QD_ERR_USAGE (images
+ * needed), QD_ERR_INPUT (an image; encodings that do not fit). */
 enum qd_status qd_calibrate(qd_context *ctx, const qd_graph *graph, const qd_state *state,
                             const qd_calibration *calibration, qd_qgraph **out);
 

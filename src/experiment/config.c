@@ -2,6 +2,8 @@
 #include "experiment/config.h"
 #include "base/error.h"
 #include "base/sha256.h"
+#include "experiment/recipe_lists.h"
+#include <limits.h>
 #include <math.h>
 #include <quantdrift/network.h>
 #include <stdlib.h>
@@ -29,7 +31,8 @@ enum qd_status qd_config_init(qd_context *ctx, qd_config *config)
                          .calibration_images = 1000,
                          .eval_images = QD_CONFIG_NULL,
                          .sqnr_images = 64,
-                         .batch_size = 16},
+                         .batch_size = 16,
+                         .recipe = qd_quant_recipe_defaults()},
     };
     for (const qd_model_info *const *model = qd_model_list(); *model; model++)
         if (!(*model)->variant_of)
@@ -45,6 +48,7 @@ void qd_config_free(qd_config *config)
 {
     free(config->data_dir);
     free(config->output_dir);
+    qd_recipe_free_lists(&config->quantization.recipe);
     *config = (qd_config){0};
 }
 
@@ -66,17 +70,20 @@ static void describe_expected(const qd_config_key *key, char *text, size_t size)
         snprintf(text, size, "a string that is not empty");
         break;
     case QD_KEY_BOOL:
+    case QD_KEY_NOT:
         snprintf(text, size, "true or false");
         break;
     case QD_KEY_INT:
     case QD_KEY_INT_OR_NULL:
-        snprintf(text, size, "%sa whole number from %.0f to %.0f", key->kind == QD_KEY_INT ? "" : "null or ",
+    case QD_KEY_WORD:
+        snprintf(text, size, "%sa whole number from %.0f to %.0f", key->kind == QD_KEY_INT_OR_NULL ? "null or " : "",
                  key->min, key->max);
         break;
     case QD_KEY_DOUBLE:
         snprintf(text, size, "a number from %g to %g", key->min, key->max);
         break;
-    case QD_KEY_CHOICE: {
+    case QD_KEY_CHOICE:
+    case QD_KEY_NAME: {
         size_t used = 0;
         for (int i = 0; key->choices[i] && used < size; i++)
             used += (size_t)snprintf(text + used, size - used, "%s\"%s\"", i ? " or " : "", key->choices[i]);
@@ -95,16 +102,22 @@ static void describe_expected(const qd_config_key *key, char *text, size_t size)
                                      qd_export_format_name((enum qd_export_format)i));
         break;
     }
+    case QD_KEY_EXCLUDED:
+        snprintf(text, size, "a list of module paths");
+        break;
+    case QD_KEY_OVERRIDES:
+        snprintf(text, size, QD_OVERRIDES_EXPECTED);
+        break;
     }
 }
 
-static enum qd_status fail_value(qd_context *ctx, const char *source, const qd_config_key *key, const cJSON *value)
+static enum qd_status fail_value(qd_context *ctx, const char *place, const qd_config_key *key, const cJSON *value)
 {
     char expected[512];
     describe_expected(key, expected, sizeof expected);
     char *got = qd_json_print_line(value);
-    enum qd_status status = qd_fail(ctx, QD_ERR_USAGE, "%s, key '%s': expected %s, got %.100s", source, key->name,
-                                    expected, got ? got : "something else");
+    enum qd_status status =
+        qd_fail(ctx, QD_ERR_USAGE, "%s: expected %s, got %.100s", place, expected, got ? got : "something else");
     free(got);
     return status;
 }
@@ -171,25 +184,39 @@ static bool is_whole_in_range(const cJSON *value, const qd_config_key *key)
            floor(value->valuedouble) == value->valuedouble;
 }
 
-static enum qd_status set_key(qd_context *ctx, qd_config *config, const char *source, const qd_config_key *key,
-                              const cJSON *value)
+static enum qd_status set_string(qd_context *ctx, char **field, const cJSON *value)
+{
+    char *copy = strdup(value->valuestring);
+    if (!copy)
+        return qd_fail(ctx, QD_ERR_MEMORY, "configuration: out of memory");
+    free(*field);
+    *field = copy;
+    return QD_OK;
+}
+
+/* Index of a value among a key's choices; -1: none of them. */
+static int choice_of(const qd_config_key *key, const cJSON *value)
+{
+    for (int i = 0; cJSON_IsString(value) && key->choices[i]; i++)
+        if (strcmp(key->choices[i], value->valuestring) == 0)
+            return i;
+    return -1;
+}
+
+/* Fills *field from a value of the kind that the key accepts; QD_ERR_USAGE without a sentence when it is none. */
+static enum qd_status set_field(qd_context *ctx, qd_config *config, const qd_config_key *key, const cJSON *value)
 {
     void *field = field_of(config, key);
     switch (key->kind) {
-    case QD_KEY_STRING: {
+    case QD_KEY_STRING:
         if (!cJSON_IsString(value) || value->valuestring[0] == '\0')
-            return fail_value(ctx, source, key, value);
-        char *copy = strdup(value->valuestring);
-        if (!copy)
-            return qd_fail(ctx, QD_ERR_MEMORY, "configuration: out of memory");
-        free(*(char **)field);
-        *(char **)field = copy;
-        return QD_OK;
-    }
+            return QD_ERR_USAGE;
+        return set_string(ctx, field, value);
     case QD_KEY_BOOL:
+    case QD_KEY_NOT:
         if (!cJSON_IsBool(value))
-            return fail_value(ctx, source, key, value);
-        *(bool *)field = cJSON_IsTrue(value);
+            return QD_ERR_USAGE;
+        *(bool *)field = cJSON_IsTrue(value) == (key->kind == QD_KEY_BOOL);
         return QD_OK;
     case QD_KEY_INT_OR_NULL:
         if (cJSON_IsNull(value)) {
@@ -199,28 +226,55 @@ static enum qd_status set_key(qd_context *ctx, qd_config *config, const char *so
         /* fall through */
     case QD_KEY_INT:
         if (!is_whole_in_range(value, key))
-            return fail_value(ctx, source, key, value);
+            return QD_ERR_USAGE;
         *(int64_t *)field = (int64_t)value->valuedouble;
+        return QD_OK;
+    case QD_KEY_WORD:
+        if (!is_whole_in_range(value, key))
+            return QD_ERR_USAGE;
+        *(int *)field = (int)value->valuedouble;
         return QD_OK;
     case QD_KEY_DOUBLE:
         if (!cJSON_IsNumber(value) || !(value->valuedouble >= key->min && value->valuedouble <= key->max))
-            return fail_value(ctx, source, key, value);
+            return QD_ERR_USAGE;
         *(double *)field = value->valuedouble;
         return QD_OK;
     case QD_KEY_CHOICE:
-        for (int i = 0; cJSON_IsString(value) && key->choices[i]; i++) {
-            if (strcmp(key->choices[i], value->valuestring) == 0) {
-                *(int *)field = i;
-                return QD_OK;
-            }
-        }
-        return fail_value(ctx, source, key, value);
+        if (choice_of(key, value) < 0)
+            return QD_ERR_USAGE;
+        *(int *)field = choice_of(key, value);
+        return QD_OK;
+    case QD_KEY_NAME:
+        if (choice_of(key, value) < 0)
+            return QD_ERR_USAGE;
+        *(const char **)field = key->choices[choice_of(key, value)];
+        return QD_OK;
     case QD_KEY_MODELS:
-        return set_models(config, value) ? QD_OK : fail_value(ctx, source, key, value);
+        return set_models(config, value) ? QD_OK : QD_ERR_USAGE;
     case QD_KEY_FORMATS:
-        return set_formats(config, value) ? QD_OK : fail_value(ctx, source, key, value);
+        return set_formats(config, value) ? QD_OK : QD_ERR_USAGE;
+    case QD_KEY_EXCLUDED:
+        return qd_recipe_set_excluded(ctx, field, value);
+    case QD_KEY_OVERRIDES:
+        return qd_recipe_set_overrides(ctx, field, value);
     }
-    return qd_fail(ctx, QD_ERR_INTERNAL, "configuration key '%s' has no kind", key->name);
+    return QD_ERR_USAGE;
+}
+
+enum qd_status qd_config_set(qd_context *ctx, qd_config *config, const char *place, const qd_config_key *key,
+                             const cJSON *value)
+{
+    const enum qd_status status = set_field(ctx, config, key, value);
+    return status == QD_ERR_USAGE ? fail_value(ctx, place, key, value) : status;
+}
+
+/* qd_config_set() of what a file or setting says. */
+static enum qd_status set_key(qd_context *ctx, qd_config *config, const char *source, const qd_config_key *key,
+                              const cJSON *value)
+{
+    char place[PATH_MAX + QD_CONFIG_NAME_BYTES];
+    snprintf(place, sizeof place, "%s, key '%s'", source, key->name);
+    return qd_config_set(ctx, config, place, key, value);
 }
 
 /* True when keys begin with `name` and a dot. */
@@ -309,7 +363,10 @@ cJSON *qd_config_key_json(const qd_config *config, const qd_config_key *key)
     case QD_KEY_STRING:
         return cJSON_CreateString(*(char *const *)field);
     case QD_KEY_BOOL:
-        return cJSON_CreateBool(*(const bool *)field);
+    case QD_KEY_NOT:
+        return cJSON_CreateBool(*(const bool *)field == (key->kind == QD_KEY_BOOL));
+    case QD_KEY_WORD:
+        return qd_json_int(*(const int *)field);
     case QD_KEY_INT:
         return qd_json_int(*(const int64_t *)field);
     case QD_KEY_INT_OR_NULL:
@@ -318,6 +375,8 @@ cJSON *qd_config_key_json(const qd_config *config, const qd_config_key *key)
         return qd_json_double(*(const double *)field);
     case QD_KEY_CHOICE:
         return cJSON_CreateString(key->choices[*(const int *)field]);
+    case QD_KEY_NAME:
+        return cJSON_CreateString(*(const char *const *)field);
     case QD_KEY_MODELS: {
         const char *names[QD_CONFIG_MAX_MODELS];
         for (int i = 0; i < config->model_count; i++)
@@ -332,54 +391,104 @@ cJSON *qd_config_key_json(const qd_config *config, const qd_config_key *key)
                 names[count++] = qd_export_format_name((enum qd_export_format)i);
         return cJSON_CreateStringArray(names, count);
     }
+    case QD_KEY_EXCLUDED:
+        return qd_recipe_excluded_json(field);
+    case QD_KEY_OVERRIDES:
+        return qd_recipe_overrides_json(field);
     }
     return NULL;
+}
+
+/* The value of a key as one line; NULL when memory is short. */
+static char *value_line(const qd_config *config, const qd_config_key *key)
+{
+    cJSON *value = qd_config_key_json(config, key);
+    char *line = value ? qd_json_print_line(value) : NULL;
+    cJSON_Delete(value);
+    return line;
+}
+
+bool qd_config_same_value(const qd_config *a, const qd_config *b, const qd_config_key *key, bool *done)
+{
+    char *line_a = value_line(a, key), *line_b = value_line(b, key);
+    *done = line_a && line_b;
+    const bool same = *done && strcmp(line_a, line_b) == 0;
+    free(line_a);
+    free(line_b);
+    return same;
+}
+
+/* Whether results name a key's value. */
+static bool is_told(const qd_config *config, const qd_config *defaults, const qd_config_key *key, bool *done)
+{
+    switch (key->decides) {
+    case QD_DECIDES_NOTHING:
+    case QD_DECIDES_FILES:
+        return false;
+    case QD_DECIDES_TRAINING:
+    case QD_DECIDES_QUANTIZATION:
+        return true;
+    case QD_DECIDES_RECIPE:
+        return !qd_config_same_value(config, defaults, key, done);
+    }
+    return true;
+}
+
+/* Adds one key's value to the object, nested keys below their section. False when memory is short. */
+static bool add_key_json(cJSON *root, const qd_config *config, const qd_config_key *key)
+{
+    const char *dot = strchr(key->name, '.');
+    cJSON *parent = root;
+    if (dot) {
+        char section[QD_CONFIG_NAME_BYTES];
+        snprintf(section, sizeof section, "%.*s", (int)(dot - key->name), key->name);
+        parent = cJSON_GetObjectItemCaseSensitive(root, section);
+        if (!parent)
+            parent = cJSON_AddObjectToObject(root, section);
+    }
+    cJSON *value = qd_config_key_json(config, key);
+    if (parent && cJSON_AddItemToObject(parent, dot ? dot + 1 : key->name, value))
+        return true;
+    cJSON_Delete(value);
+    return false;
 }
 
 cJSON *qd_config_json(const qd_config *config, bool deciding_only)
 {
     int count;
     const qd_config_key *keys = qd_config_keys(&count);
+    qd_config defaults;
     cJSON *root = cJSON_CreateObject();
-    for (int i = 0; root && i < count; i++) {
-        if (deciding_only && keys[i].decides != QD_DECIDES_TRAINING && keys[i].decides != QD_DECIDES_QUANTIZATION)
-            continue;
-        const char *dot = strchr(keys[i].name, '.');
-        cJSON *parent = root;
-        if (dot) {
-            char section[64];
-            snprintf(section, sizeof section, "%.*s", (int)(dot - keys[i].name), keys[i].name);
-            parent = cJSON_GetObjectItemCaseSensitive(root, section);
-            if (!parent)
-                parent = cJSON_AddObjectToObject(root, section);
-        }
-        cJSON *value = qd_config_key_json(config, &keys[i]);
-        if (!parent || !cJSON_AddItemToObject(parent, dot ? dot + 1 : keys[i].name, value)) {
-            cJSON_Delete(value);
-            cJSON_Delete(root);
-            return NULL;
-        }
+    bool done = root && qd_config_init(NULL, &defaults) == QD_OK;
+    if (!done) {
+        cJSON_Delete(root);
+        return NULL;
     }
-    return root;
+    for (int i = 0; done && i < count; i++)
+        if (!deciding_only || is_told(config, &defaults, &keys[i], &done))
+            done = done && add_key_json(root, config, &keys[i]);
+    qd_config_free(&defaults);
+    if (done)
+        return root;
+    cJSON_Delete(root);
+    return NULL;
 }
 
 /* "lr=0.02;" when that is not the default. */
 static bool hash_key(const qd_config *config, const qd_config *defaults, const qd_config_key *key, qd_sha256 *hash)
 {
-    cJSON *value = qd_config_key_json(config, key), *usual = qd_config_key_json(defaults, key);
-    char *line = value ? qd_json_print_line(value) : NULL, *usual_line = usual ? qd_json_print_line(usual) : NULL;
-    const bool done = line && usual_line;
-    if (done && strcmp(line, usual_line) != 0) {
-        qd_sha256_update(hash, key->name, strlen(key->name));
-        qd_sha256_update(hash, "=", 1);
-        qd_sha256_update(hash, line, strlen(line));
-        qd_sha256_update(hash, ";", 1);
-    }
+    bool done;
+    if (qd_config_same_value(config, defaults, key, &done))
+        return true;
+    char *line = done ? value_line(config, key) : NULL;
+    if (!line)
+        return false;
+    qd_sha256_update(hash, key->name, strlen(key->name));
+    qd_sha256_update(hash, "=", 1);
+    qd_sha256_update(hash, line, strlen(line));
+    qd_sha256_update(hash, ";", 1);
     free(line);
-    free(usual_line);
-    cJSON_Delete(value);
-    cJSON_Delete(usual);
-    return done;
+    return true;
 }
 
 /* Keys that decide something, of all kinds or the training alone, and the first models. */

@@ -6,9 +6,13 @@
 #include "models/models.h"
 #include <quantdrift/dataset.h>
 #include <quantdrift/experiment.h>
+#include <quantdrift/recipe.h>
 
 /* Room for the name of any key. */
 #define QD_CONFIG_NAME_BYTES 64
+
+/* Keys below it whose kind of decision is QD_DECIDES_RECIPE make a qd_quant_recipe. */
+#define QD_RECIPE_SECTION "quantization."
 
 /* More than there are models: a list names each at most once. */
 #define QD_CONFIG_MAX_MODELS 16
@@ -23,6 +27,7 @@ typedef struct qd_quantization_config {
     int64_t eval_images; /* QD_CONFIG_NULL: the whole validation set */
     int64_t sqnr_images;
     int64_t batch_size;
+    qd_quant_recipe recipe; /* its lists are owned: recipe_lists.h */
 } qd_quantization_config;
 
 enum qd_keep_checkpoints {
@@ -66,20 +71,26 @@ struct qd_experiment {
 enum qd_key_kind {
     QD_KEY_STRING,
     QD_KEY_BOOL,
-    QD_KEY_INT,
+    QD_KEY_NOT, /* a bool that is kept the other way round */
+    QD_KEY_INT, /* an int64_t */
     QD_KEY_INT_OR_NULL,
+    QD_KEY_WORD, /* an int */
     QD_KEY_DOUBLE,
     QD_KEY_CHOICE, /* an int that indexes `choices` */
+    QD_KEY_NAME,   /* a const char * out of `choices` */
     QD_KEY_MODELS,
-    QD_KEY_FORMATS
+    QD_KEY_FORMATS,
+    QD_KEY_EXCLUDED, /* this and the next: a recipe's lists */
+    QD_KEY_OVERRIDES
 };
 
 /* What is different when a key's value is. */
 enum qd_decides {
-    QD_DECIDES_NOTHING,     /* results are the same */
-    QD_DECIDES_FILES,       /* which files are left beside the same results */
-    QD_DECIDES_TRAINING,    /* the trained networks or what is logged of them: part of the hash */
-    QD_DECIDES_QUANTIZATION /* what is measured on checkpoints afterwards */
+    QD_DECIDES_NOTHING,      /* results are the same */
+    QD_DECIDES_FILES,        /* which files are left beside the same results */
+    QD_DECIDES_TRAINING,     /* the trained networks or what is logged of them: part of the hash */
+    QD_DECIDES_QUANTIZATION, /* what is measured on checkpoints afterwards */
+    QD_DECIDES_RECIPE        /* likewise, how a network is quantized; results name it where it is not the default */
 };
 
 /* One key. Nested keys have a dot in their name. */
@@ -110,13 +121,21 @@ void qd_config_free(qd_config *config);
 /* Applies a JSON object; `source` names it in errors. Errors: QD_ERR_USAGE, QD_ERR_MEMORY. */
 enum qd_status qd_config_apply(qd_context *ctx, qd_config *config, const char *source, const cJSON *object);
 
+/* Sets one key; `place` begins the sentence of an error: "x.json, key 'lr'". Errors: QD_ERR_USAGE, QD_ERR_MEMORY. */
+enum qd_status qd_config_set(qd_context *ctx, qd_config *config, const char *place, const qd_config_key *key,
+                             const cJSON *value);
+
 /* Applies "key=value". Errors: QD_ERR_USAGE, QD_ERR_MEMORY. */
 enum qd_status qd_config_assign(qd_context *ctx, qd_config *config, const char *assignment);
 
 /* The value of one key as JSON; NULL when memory is short. */
 cJSON *qd_config_key_json(const qd_config *config, const qd_config_key *key);
 
-/* The configuration as a nested object: all keys, or those that decide something. NULL when memory is short. */
+/* Whether two configurations have the same value of a key; *done: false when memory is short. */
+bool qd_config_same_value(const qd_config *a, const qd_config *b, const qd_config_key *key, bool *done);
+
+/* The configuration as a nested object: all keys, or those that decide something, of the recipe those that are not at
+ * their defaults. NULL when memory is short. */
 cJSON *qd_config_json(const qd_config *config, bool deciding_only);
 
 /* Hex SHA-256 of what decides the training of the model at `model_index`: the keys that do and are not at their

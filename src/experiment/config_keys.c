@@ -1,5 +1,6 @@
 /* The table of configuration keys. experiments/README.md documents the same keys; a test holds the two together. */
 #include "experiment/config.h"
+#include "quantize/calibrators/calibrator_list.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,12 +9,24 @@
 static const char *const keep_choices[] = {[QD_KEEP_ALL] = "all", [QD_KEEP_LAST] = "last", NULL};
 static const char *const bad_image_choices[] = {[QD_BAD_IMAGE_ERROR] = "error", [QD_BAD_IMAGE_SKIP] = "skip", NULL};
 
+static const char *const calibrator_choices[] = {
+#define CALIBRATOR_CHOICE(name) #name,
+    QD_CALIBRATOR_LIST(CALIBRATOR_CHOICE) NULL
+#undef CALIBRATOR_CHOICE
+};
+
 /* Integers beyond 2^53 are not exact in JSON readers that use doubles. */
 #define MAX_EXACT 9007199254740992.0
 /* Beyond any run, small enough that products of two counts stay in 64 bits. */
 #define MAX_COUNT 1e9
 
 #define AT(field) offsetof(qd_config, field)
+
+/* A key of the recipe, which options of the command line name as well: per_channel, --per-channel. */
+#define RECIPE(name, kind, field, min, max, choices, doc)                                                            \
+    {                                                                                                                \
+        QD_RECIPE_SECTION name, kind, AT(quantization.recipe field), min, max, choices, QD_DECIDES_RECIPE, doc       \
+    }
 
 static const qd_config_key keys[] = {
     {"data_dir", QD_KEY_STRING, AT(data_dir), 0, 0, NULL, QD_DECIDES_NOTHING,
@@ -76,6 +89,53 @@ static const qd_config_key keys[] = {
      QD_DECIDES_QUANTIZATION, "validation images, class-balanced, for signal-to-quantization-noise ratios"},
     {"quantization.batch_size", QD_KEY_INT, AT(quantization.batch_size), 1, 65536, NULL, QD_DECIDES_QUANTIZATION,
      "images a batch of the quantized network; decides its memory, and the order in which noise energies are summed"},
+    RECIPE("weight_bits", QD_KEY_WORD, .scheme.weight_bits, 2, 16, NULL,
+           "bits of weights; above 8 in simulation only"),
+    RECIPE("per_channel", QD_KEY_BOOL, .scheme.weight_per_channel, 0, 0, NULL,
+           "a scale for every output channel's weights instead of one for the tensor"),
+    RECIPE("activation_bits", QD_KEY_WORD, .scheme.activation_bits, 2, 16, NULL,
+           "bits of activations; above 8 in simulation only"),
+    RECIPE("unsigned", QD_KEY_NOT, .scheme.activation_signed, 0, 0, NULL,
+           "activations as uint8 instead of int8: the same values under other codes"),
+    RECIPE("symmetric", QD_KEY_BOOL, .scheme.activation_symmetric, 0, 0, NULL,
+           "activations with zero point 0 instead of affine"),
+    RECIPE("dynamic", QD_KEY_BOOL, .scheme.activation_dynamic, 0, 0, NULL,
+           "ranges of activations found anew for every image; in simulation only"),
+    RECIPE("fused_silu", QD_KEY_BOOL, .scheme.fused_silu, 0, 0, NULL,
+           "a convolution and its SiLU write one tensor; in simulation only"),
+    RECIPE("calibrator", QD_KEY_NAME, .calibrator.name, 0, 0, calibrator_choices,
+           "what chooses ranges from the calibration images: minmax, moving_minmax, percentile, entropy or mse"),
+    RECIPE("moving_average", QD_KEY_DOUBLE, .calibrator.moving_average, 1e-9, 1, NULL,
+           "share of each new batch in moving_minmax's ranges"),
+    RECIPE("percentile", QD_KEY_DOUBLE, .calibrator.percentile, 50.000001, 100, NULL,
+           "values in percent that percentile's ranges hold"),
+    RECIPE("exclude", QD_KEY_EXCLUDED, , 0, 0, NULL, "modules that stay in float32, with all they hold"),
+    RECIPE("overrides", QD_KEY_OVERRIDES, , 0, 0, NULL,
+           "tensors and weights that differ: {\"NAME\": \"float\" or {\"bits\": 4, \"symmetric\" or "
+           "\"per_channel\": true}}"),
+    RECIPE("reestimate_batchnorm", QD_KEY_BOOL, .remedies.reestimate_batchnorm, 0, 0, NULL,
+           "remedy: BatchNorm's running statistics taken again from the calibration images"),
+    RECIPE("equalize", QD_KEY_BOOL, .remedies.equalize, 0, 0, NULL,
+           "remedy: ranges of channels equalized across layers, where that is valid"),
+    RECIPE("adaround", QD_KEY_BOOL, .remedies.adaround, 0, 0, NULL, "remedy: roundings of weights that are learnt"),
+    RECIPE("correct_bias", QD_KEY_BOOL, .remedies.correct_bias, 0, 0, NULL,
+           "remedy: biases corrected by what quantization shifts a channel's mean"),
+    RECIPE("remedy_images", QD_KEY_INT, .remedies.images, 1, 65536, NULL,
+           "calibration images that adaround and correct_bias look at, all in memory at once"),
+    RECIPE("adaround_rows", QD_KEY_INT, .remedies.adaround_settings.rows, 1, MAX_COUNT, NULL,
+           "output positions that adaround fits a layer to"),
+    RECIPE("adaround_batch", QD_KEY_INT, .remedies.adaround_settings.batch, 1, MAX_COUNT, NULL,
+           "positions a step of adaround"),
+    RECIPE("adaround_iterations", QD_KEY_INT, .remedies.adaround_settings.iterations, 1, MAX_COUNT, NULL,
+           "steps a layer of adaround"),
+    RECIPE("adaround_learning_rate", QD_KEY_DOUBLE, .remedies.adaround_settings.learning_rate, 1e-9, 1e9, NULL,
+           "Adam's learning rate in adaround"),
+    RECIPE("adaround_weight", QD_KEY_DOUBLE, .remedies.adaround_settings.weight, 0, 1e9, NULL,
+           "weight of adaround's term that drives roundings to 0 or 1"),
+    RECIPE("adaround_warm_start", QD_KEY_DOUBLE, .remedies.adaround_settings.warm_start, 0, 0.999999, NULL,
+           "share of adaround's steps without that term"),
+    RECIPE("adaround_seed", QD_KEY_INT, .remedies.adaround_settings.seed, 0, MAX_EXACT, NULL,
+           "seed that draws adaround's positions"),
 };
 
 #define KEY_COUNT ((int)(sizeof(keys) / sizeof(keys[0])))

@@ -309,21 +309,6 @@ enum qd_status qd_experiment_file_apply_point(qd_context *ctx, const qd_experime
     return apply_entries(ctx, file, point, true, config);
 }
 
-/* Whether two configurations have the same value of a key; *done: false when memory is short. */
-static bool same_value(const qd_config *a, const qd_config *b, const qd_config_key *key, bool *done)
-{
-    cJSON *value_a = qd_config_key_json(a, key), *value_b = qd_config_key_json(b, key);
-    char *line_a = value_a ? qd_json_print_line(value_a) : NULL,
-         *line_b = value_b ? qd_json_print_line(value_b) : NULL;
-    *done = line_a && line_b;
-    const bool same = *done && strcmp(line_a, line_b) == 0;
-    free(line_a);
-    free(line_b);
-    cJSON_Delete(value_a);
-    cJSON_Delete(value_b);
-    return same;
-}
-
 enum qd_status qd_experiment_file_check_point(qd_context *ctx, const qd_experiment_file *file, int64_t point,
                                               const qd_config *config)
 {
@@ -337,7 +322,7 @@ enum qd_status qd_experiment_file_check_point(qd_context *ctx, const qd_experime
     {
         const qd_config_key *key = qd_config_find_key(list->string);
         bool done = true;
-        if (status != QD_OK || !key || same_value(config, &of_grid, key, &done))
+        if (status != QD_OK || !key || qd_config_same_value(config, &of_grid, key, &done))
             continue;
         status = done ? qd_fail(ctx, QD_ERR_USAGE,
                                 "'%s' is given although the grid of '%s' spreads it: all its runs would be the same; "

@@ -2,7 +2,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "experiment/run.h"
-#include "quantize/quantize.h"
+#include "quantize/quantize_recipe.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,14 +15,15 @@ static enum qd_status model_bytes(qd_run *run, const qd_model_info *model, doubl
     const qd_model_config model_config = qd_run_model_config(run);
     qd_graph *graph = NULL;
     enum qd_status status = QD_OK;
-    const qd_quant_scheme scheme = qd_quant_scheme_defaults();
+    const qd_quant_recipe *recipe = &config->quantization.recipe;
     size_t training, inference, observing, quantized = 0;
     QD_TRY(qd_model_build(run->ctx, model, &model_config, &graph));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_TRAINING(config->batch_size), &training));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_INFERENCE(config->batch_size), &inference));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_OBSERVING(config->batch_size), &observing));
     if (config->quantization.enabled)
-        QD_TRY_GOTO(qd_qgraph_bytes(run->ctx, graph, &scheme, qd_quantize_batch(config), &quantized));
+        QD_TRY_GOTO(qd_qgraph_bytes(run->ctx, graph, &recipe->scheme,
+                                    qd_recipe_max_batch(recipe, qd_quantize_batch(config)), &quantized));
     const qd_loader_config train_loader = qd_run_loader_config(run, graph, true);
     const qd_loader_config val_loader = qd_run_loader_config(run, graph, false);
     double weights = (double)graph->param_elements * sizeof(float),

@@ -37,7 +37,7 @@ int64_t qd_network_parameter_count(const qd_network *network)
 enum qd_status qd_network_predict(qd_network *network, const float *images, int64_t n, float *logits)
 {
     if (network->qgraph)
-        return qd_qgraph_run_integer(network->qgraph, images, n, logits);
+        return qd_qgraph_run(network->qgraph, images, n, logits);
     int64_t pixels = qd_dims_count(&network->graph->input_dims);
     int64_t values = qd_dims_count(&network->graph->values[network->graph->output].dims);
     for (int64_t first = 0; first < n; first += network->max_batch) {

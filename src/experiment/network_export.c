@@ -32,10 +32,14 @@ static enum qd_status export_quantized(const qd_network *network, const qd_expor
 {
     qd_context *ctx = network->ctx;
     qd_qgraph *qgraph = NULL;
+    if (options->quantization.recipe)
+        QD_TRY(qd_recipe_require_file(ctx, options->quantization.recipe));
     QD_TRY(qd_network_calibrate(network, &options->quantization, &qgraph));
-    enum qd_status status = options->format == QD_EXPORT_ONNX_QDQ
-                                ? qd_onnx_write_folded(ctx, path, network->graph, qgraph, true)
-                                : qd_qgraph_write_encodings(ctx, path, network->model->name, QD_CALIBRATOR, qgraph);
+    enum qd_status status =
+        options->format == QD_EXPORT_ONNX_QDQ
+            ? qd_onnx_write_folded(ctx, path, network->graph, qgraph, true)
+            : qd_qgraph_write_encodings(ctx, path, network->model->name,
+                                        qd_quantize_options_calibrator(&options->quantization), qgraph);
     qd_qgraph_destroy(qgraph);
     return status;
 }

@@ -178,7 +178,7 @@ void qd_network_destroy(qd_network *network)
 enum qd_status qd_network_save(const qd_network *network, const char *path)
 {
     if (network->qgraph)
-        return qd_quantized_write(network->ctx, path, network->graph, &network->config, QD_CALIBRATOR,
+        return qd_quantized_write(network->ctx, path, network->graph, &network->config, network->calibrator,
                                   network->qgraph);
     qd_checkpoint_info info = network->info;
     if (!info.model[0])

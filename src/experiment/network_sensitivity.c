@@ -296,6 +296,7 @@ static enum qd_status calibrate(const qd_sensitivity_stage *s)
         quantization->calibration_images ? quantization->calibration_images : QD_DEFAULT_CALIBRATION_IMAGES;
     qd_sensitivity_tell(s, "calibrate", 0, 1);
     QD_TRY(qd_network_calibrate(s->network, quantization, &s->out->memory->qgraph));
+    s->out->memory->calibrator = qd_quantize_options_calibrator(quantization);
     const int64_t there = qd_dataset_count(quantization->calibration);
     s->out->calibration_images = wanted < there ? wanted : there;
     qd_sensitivity_tell(s, "calibrate", 1, 1);
@@ -345,6 +346,6 @@ void qd_sensitivity_destroy(qd_sensitivity *sensitivity)
 enum qd_status qd_sensitivity_write_encodings(const qd_sensitivity *sensitivity, const qd_network *network,
                                               const char *path)
 {
-    return qd_qgraph_write_encodings(network->ctx, path, network->model->name, QD_CALIBRATOR,
+    return qd_qgraph_write_encodings(network->ctx, path, network->model->name, sensitivity->memory->calibrator,
                                      sensitivity->memory->qgraph);
 }

@@ -1,9 +1,9 @@
-/* One logged epoch through the quantizer: fold, calibrate, quantize, measure, evaluate. */
+/* One logged epoch through the quantizer: quantize as the recipe says, measure, evaluate. */
 #include "base/arena.h"
 #include "base/error.h"
 #include "experiment/run.h"
 #include "experiment/selection.h"
-#include "quantize/quantize.h"
+#include "quantize/quantize_recipe.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +30,6 @@ int64_t qd_quantize_batch(const qd_config *config)
 static enum qd_status create_stage(stage *s, qd_model_run *m)
 {
     const qd_run *run = m->run;
-    const qd_quant_scheme scheme = qd_quant_scheme_defaults();
     int64_t train_count = qd_dataset_count(run->training), val_count = qd_dataset_count(run->validation);
     size_t pixels = (size_t)(run->config->image_size * run->config->image_size * 3);
     s->m = m;
@@ -43,7 +42,7 @@ static enum qd_status create_stage(stage *s, qd_model_run *m)
     if (!s->images || !s->labels || !s->logits || !s->indices)
         return qd_fail(run->ctx, QD_ERR_MEMORY, "quantizing %s: out of memory for batches of %lld images",
                        m->model->display_name, (long long)s->batch);
-    return qd_qgraph_create(run->ctx, m->graph, m->state, &scheme, s->batch, &s->qgraph);
+    return QD_OK;
 }
 
 static void destroy_stage(stage *s)
@@ -55,12 +54,13 @@ static void destroy_stage(stage *s)
     free(s->indices);
 }
 
-/* Loads `n` images of the selection from `first` on. */
-static enum qd_status load(stage *s, const qd_dataset *dataset, int64_t first, int64_t n)
+/* Loads `n` images of the selection from `first` on; labels may be NULL. */
+static enum qd_status load(const stage *s, const qd_dataset *dataset, int64_t first, int64_t n, float *images,
+                           int64_t *labels)
 {
     const qd_run *run = s->m->run;
     return qd_dataset_load_eval(run->ctx, dataset, s->indices + first, n, (int32_t)run->config->image_size,
-                                (int)run->loader_threads, s->images, s->labels);
+                                (int)run->loader_threads, images, labels);
 }
 
 typedef enum qd_status batch_fn(stage *s, int64_t n, void *user);
@@ -73,17 +73,43 @@ static enum qd_status for_batches(stage *s, const qd_dataset *dataset, int64_t c
     for (int64_t b = 0; b < batches; b++) {
         int64_t first = b * s->batch;
         int64_t n = count - first < s->batch ? count - first : s->batch;
-        QD_TRY(load(s, dataset, first, n));
+        QD_TRY(load(s, dataset, first, n, s->images, s->labels));
         QD_TRY(work(s, n, user));
         QD_TRY(qd_progress_report(s->m, b + 1, batches, first + n, totals, NULL));
     }
     return QD_OK;
 }
 
-static enum qd_status calibrate_batch(stage *s, int64_t n, void *user)
+/* The calibration images, and how far the pass over them is. */
+typedef struct calibration {
+    stage *s;
+    int64_t count;
+} calibration;
+
+static enum qd_status give_images(void *user, int64_t first, int64_t n, float *images)
 {
-    (void)user;
-    return qd_qgraph_calibrate(s->qgraph, s->images, n);
+    const calibration *c = user;
+    const int64_t batch = c->s->batch, batches = (c->count + batch - 1) / batch;
+    QD_TRY(load(c->s, c->s->m->run->training, first, n, images, NULL));
+    return qd_progress_report(c->s->m, first / batch + 1, batches, first + n, NULL, NULL);
+}
+
+static enum qd_status quantize(stage *s, int64_t *image_count)
+{
+    const qd_model_run *m = s->m;
+    const qd_run *run = m->run;
+    const qd_quantization_config *config = &run->config->quantization;
+    calibration c = {.s = s};
+    QD_TRY(qd_select_random(run->ctx, run->training, (uint64_t)config->calibration_seed, config->calibration_images,
+                            s->indices, &c.count));
+    const qd_recipe_job job = {.ctx = run->ctx,
+                               .graph = m->graph,
+                               .state = m->state,
+                               .recipe = &config->recipe,
+                               .images = {.source = give_images, .user = &c, .count = c.count},
+                               .batch = s->batch};
+    *image_count = c.count;
+    return qd_recipe_quantize(&job, &s->qgraph);
 }
 
 static enum qd_status measure_batch(stage *s, int64_t n, void *user)
@@ -92,7 +118,7 @@ static enum qd_status measure_batch(stage *s, int64_t n, void *user)
     return qd_qgraph_measure_sqnr(s->qgraph, s->images, n);
 }
 
-/* Integer and float results over the same images. */
+/* Results of the quantized and the float network over the same images. */
 typedef struct comparison {
     qd_totals int8, real;
     bool run_float; /* false: the float results are in the history */
@@ -111,7 +137,7 @@ static void add_loss(const stage *s, const qd_tensor *logits, qd_totals *totals)
 static enum qd_status evaluate_batch(stage *s, int64_t n, void *user)
 {
     comparison *c = user;
-    QD_TRY(qd_qgraph_run_integer(s->qgraph, s->images, n, s->logits));
+    QD_TRY(qd_qgraph_run(s->qgraph, s->images, n, s->logits));
     const int64_t shape[2] = {n, s->logit_count};
     qd_tensor logits = qd_tensor_contiguous(QD_F32, 2, shape, s->logits);
     add_loss(s, &logits, &c->int8);
@@ -182,10 +208,7 @@ enum qd_status qd_quantize_epoch(qd_model_run *m, int64_t epoch, qd_quantized_ep
     QD_TRY_GOTO(create_stage(&s, m));
 
     qd_progress_begin(m, "calibrate");
-    QD_TRY_GOTO(qd_select_random(run->ctx, run->training, (uint64_t)config->calibration_seed,
-                                 config->calibration_images, s.indices, &q.calibration_images));
-    QD_TRY_GOTO(for_batches(&s, run->training, q.calibration_images, NULL, calibrate_batch, NULL));
-    QD_TRY_GOTO(qd_qgraph_finalize(s.qgraph));
+    QD_TRY_GOTO(quantize(&s, &q.calibration_images));
 
     qd_progress_begin(m, "sqnr");
     q.sqnr_images = qd_select_balanced(run->validation, config->sqnr_images, s.indices);

@@ -59,6 +59,7 @@ static enum qd_status export_format(qd_run *run, const qd_model_info *model, qd_
                                            .calibration = run->training,
                                            .calibration_images = config->quantization.calibration_images,
                                            .calibration_seed = (uint64_t)config->quantization.calibration_seed,
+                                           .recipe = &config->quantization.recipe,
                                        }};
     char *path = qd_export_path(config, model, format);
     if (!path)

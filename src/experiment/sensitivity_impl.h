@@ -9,6 +9,7 @@
 typedef struct qd_sensitivity_memory {
     qd_qgraph *qgraph;      /* at the end with the kept layers in float32 */
     qd_quant_layer *layers; /* the same places as the public ones */
+    const char *calibrator; /* that found the qgraph's ranges, static */
 } qd_sensitivity_memory;
 
 /* The images, decoded once, and what the float network says of them. */

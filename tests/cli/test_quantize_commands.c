@@ -223,6 +223,131 @@ Test(quantize_commands, what_is_marked_float_stays_float)
     bench_destroy(&b);
 }
 
+static const cJSON *activation(const cJSON *encodings, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItem(encodings, "activations"), name);
+    cr_assert_not_null(item, "no '%s'", name);
+    return item;
+}
+
+static const cJSON *weight(const cJSON *encodings, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItem(encodings, "weights"), name);
+    cr_assert_not_null(item, "no '%s'", name);
+    return item;
+}
+
+/* Quantizes with options and returns the encodings. */
+#define ENCODINGS(b, ...)                                                                                            \
+    (expect_success(QUANTIZE(b, "--data", (b)->t.data, "-o", (b)->model, "--calibration-images", "8", __VA_ARGS__)), \
+     read_json((b)->encodings))
+
+static void expect_word(const cJSON *encoding, const char *key, const char *value)
+{
+    cr_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(encoding, key)), value);
+}
+
+Test(quantize_commands, every_option_of_a_recipe_reaches_the_network)
+{
+    bench b = bench_create();
+    cJSON *plain = ENCODINGS(&b, "--threads", "1");
+    expect_word(activation(plain, "relu"), "calibrator", "minmax");
+
+    cJSON *found = ENCODINGS(&b, "--weight-bits", "5", "--activation-bits", "6", "--symmetric", "--unsigned");
+    cr_assert_eq(number(activation(found, "relu"), "bits"), 6);
+    cr_assert_eq(number(activation(found, "relu"), "zero_point"), 32);
+    cr_assert_eq(number(weight(found, "fc.weight"), "bits"), 5);
+    cJSON_Delete(found);
+
+    static const char *const calibrators[][3] = {{"moving_minmax", "--moving-average", "0.5"},
+                                                 {"percentile", "--percentile", "90"},
+                                                 {"entropy", "--quiet", "--quiet"},
+                                                 {"mse", "--quiet", "--quiet"}};
+    for (int i = 0; i < 4; i++) {
+        /* Other options than the defaults show: nothing is cut by a percentile of 99.99 of few values. */
+        found = ENCODINGS(&b, "--calibrator", calibrators[i][0], calibrators[i][1], calibrators[i][2],
+                          "--calibration-images=17"); /* two batches */
+        expect_word(activation(found, "relu"), "calibrator", calibrators[i][0]);
+        cr_assert_lt(number(activation(found, "relu"), "max"), number(activation(plain, "relu"), "max"), "%s",
+                     calibrators[i][0]);
+        cJSON_Delete(found);
+    }
+
+    found = ENCODINGS(
+        &b, "--exclude", "layer2", "--exclude=conv1", "--overrides",
+        "{\"layer4.1.relu\": {\"bits\": 4}, \"fc.weight\": {\"per_channel\": true}, \"avgpool\": \"float\"}");
+    expect_word(cJSON_GetObjectItem(found, "activations"), "layer2.1.relu", "float");
+    expect_word(cJSON_GetObjectItem(found, "weights"), "layer2.0.conv1.weight", "float");
+    expect_word(cJSON_GetObjectItem(found, "weights"), "conv1.weight", "float");
+    expect_word(cJSON_GetObjectItem(found, "activations"), "avgpool", "float");
+    cr_assert_eq(number(activation(found, "layer4.1.relu"), "bits"), 4);
+    cr_assert_eq(cJSON_GetArraySize(cJSON_GetObjectItem(weight(found, "fc.weight"), "scale")), 10);
+    cJSON_Delete(found);
+
+    /* Remedies: what each of them changes. */
+    found = ENCODINGS(&b, "--reestimate-batchnorm");
+    cr_assert_neq(number(activation(found, "relu"), "max"), number(activation(plain, "relu"), "max"));
+    cJSON_Delete(found);
+    found = ENCODINGS(&b, "--equalize");
+    cr_assert_neq(number(weight(found, "layer1.0.conv1.weight"), "scale"),
+                  number(weight(plain, "layer1.0.conv1.weight"), "scale"));
+    cJSON_Delete(found);
+    expect_success(QUANTIZE(&b, "--data", b.t.data, "-o", b.other, "--calibration-images", "8"));
+    static const char *const mended[][4] = {
+        {"--correct-bias", "--remedy-images=4", "--quiet", "--quiet"},
+        {"--correct-bias", "--remedy-images=8", "--quiet", "--quiet"},
+        {"--adaround", "--adaround-iterations=4", "--adaround-rows=16", "--adaround-batch=8"},
+        {"--adaround", "--adaround-iterations=4", "--adaround-rows=16", "--adaround-seed=7"},
+    };
+    char *last = program_read_file(b.other, NULL);
+    size_t last_size = (size_t)file_bytes(b.other);
+    for (int i = 0; i < 4; i++) {
+        cJSON_Delete(ENCODINGS(&b, mended[i][0], mended[i][1], mended[i][2], mended[i][3]));
+        size_t size;
+        char *bytes = program_read_file(b.model, &size);
+        cr_assert(size != last_size || memcmp(bytes, last, size) != 0, "%s %s", mended[i][0], mended[i][1]);
+        free(last);
+        last = bytes;
+        last_size = size;
+    }
+    free(last);
+    cJSON_Delete(plain);
+    bench_destroy(&b);
+}
+
+Test(quantize_commands, recipes_that_no_file_can_hold_are_refused)
+{
+    bench b = bench_create();
+    static const char *const refused[][2] = {
+        {"--dynamic", "dynamic ranges exist in simulation only"},
+        {"--fused-silu", "a fused SiLU exist in simulation only"},
+        {"--weight-bits=9", "9 bits exist in simulation only"},
+        {"--activation-bits=16", "16 bits exist in simulation only"},
+        {"--overrides={\"relu\": {\"bits\": 12}}", "12 bits exist in simulation only"},
+        {"--weight-bits=17", "--weight-bits: expected a whole number from 2 to 16, got 17"},
+        {"--calibrator=best", "--calibrator: expected \"minmax\""},
+        {"--percentile=50", "--percentile: expected a number"},
+        {"--overrides=relu", "--overrides: expected an object of tensors and weights"},
+        {"--overrides={\"rulu\": \"float\"}", "has no tensor of this name"},
+        {"--overrides={\"fd.weight\": \"float\"}", "has no weights of this name"},
+        {"--exclude=layer9", "has no module of this name"},
+    };
+    const int files = test_folder_count(b.t.folder);
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+        expect_refusal(QUANTIZE(&b, "--data", b.t.data, "-o", b.model, refused[i][0]), 2, refused[i][1]);
+    expect_refusal(
+        QUANTDRIFT("export", b.checkpoint, "--format", "encodings", "--data", b.t.data, "-o", b.model, "--dynamic"),
+        2, "dynamic ranges exist in simulation only");
+    /* ONNX's codes have 8 bits, and each tensor has some. */
+    static const char *const no_onnx[] = {"--activation-bits=7", "--exclude=fc", "--overrides={\"relu\": \"float\"}"};
+    for (int i = 0; i < 3; i++)
+        expect_refusal(
+            QUANTDRIFT("export", b.checkpoint, "--format", "onnx-qdq", "--data", b.t.data, "-o", b.model, no_onnx[i]),
+            2, "ONNX has codes of 8 bits");
+    cr_assert_eq(test_folder_count(b.t.folder), files, "a refusal writes nothing");
+    bench_destroy(&b);
+}
+
 Test(quantize_commands, groups_are_folders)
 {
     bench b = bench_create();
@@ -428,7 +553,7 @@ Test(quantize_commands, wrong_usage)
     expect_usage(QUANTDRIFT("quantize", "a"), "-o is missing");
     expect_usage(QUANTDRIFT("quantize", "a", "-o", "b"), "--data is missing");
     expect_usage(QUANTDRIFT("quantize", "a", "b"), "one checkpoint at a time: 'b' is too much");
-    expect_usage(QUANTDRIFT("quantize", "a", "-o", "b", "--weight-bits", "9"), "from 2 to 8, got '9'");
+    expect_usage(QUANTDRIFT("quantize", "a", "-o", "b", "--data", "c", "--calibrator"), "requires an argument");
     expect_usage(QUANTDRIFT("eval", "--data", "x"), "name a checkpoint or quantized model");
     expect_usage(QUANTDRIFT("eval", "a", "--data", "x", "--group-by", "file"), "expected one of folder, got 'file'");
 }

@@ -180,6 +180,128 @@ Test(config, the_hash_follows_what_decides_the_training)
     expect_hash_change("models=[\"efficientnet_b0\"]", true);
 }
 
+/* ---- recipes ---- */
+
+Test(config, the_recipe_is_the_post_s_by_default)
+{
+    const qd_quant_recipe defaults = qd_quant_recipe_defaults(), *r = &config.quantization.recipe;
+    cr_assert_eq(memcmp(r, &defaults, sizeof defaults), 0);
+    cr_assert(r->scheme.weight_bits == 8 && !r->scheme.weight_per_channel && r->scheme.activation_bits == 8);
+    cr_assert(r->scheme.activation_signed && !r->scheme.activation_symmetric && !r->scheme.activation_dynamic);
+    cr_assert_str_eq(r->calibrator.name, "minmax");
+}
+
+Test(config, every_key_of_the_recipe_reaches_it)
+{
+    TEST_OK(ctx, apply("{\"quantization\": {\"weight_bits\": 5, \"per_channel\": true, \"activation_bits\": 16,"
+                       " \"unsigned\": true, \"symmetric\": true, \"dynamic\": true, \"fused_silu\": true,"
+                       " \"calibrator\": \"percentile\", \"moving_average\": 0.5, \"percentile\": 99,"
+                       " \"reestimate_batchnorm\": true, \"equalize\": true, \"adaround\": true,"
+                       " \"correct_bias\": true, \"remedy_images\": 9, \"adaround_rows\": 10,"
+                       " \"adaround_batch\": 11, \"adaround_iterations\": 12, \"adaround_learning_rate\": 0.25,"
+                       " \"adaround_weight\": 0.125, \"adaround_warm_start\": 0.75, \"adaround_seed\": 13}}"));
+    const qd_quant_scheme *s = &config.quantization.recipe.scheme;
+    const qd_calibrator_settings *c = &config.quantization.recipe.calibrator;
+    const qd_remedies *r = &config.quantization.recipe.remedies;
+    const qd_adaround_settings *a = &r->adaround_settings;
+    cr_assert(s->weight_bits == 5 && s->weight_per_channel && s->activation_bits == 16 && !s->activation_signed);
+    cr_assert(s->activation_symmetric && s->activation_dynamic && s->fused_silu);
+    cr_assert_str_eq(c->name, "percentile");
+    cr_assert(c->moving_average == 0.5 && c->percentile == 99.0);
+    cr_assert(r->reestimate_batchnorm && r->equalize && r->adaround && r->correct_bias && r->images == 9);
+    cr_assert(a->rows == 10 && a->batch == 11 && a->iterations == 12 && a->learning_rate == 0.25);
+    cr_assert(a->weight == 0.125 && a->warm_start == 0.75 && a->seed == 13);
+}
+
+Test(config, lists_of_the_recipe)
+{
+    const qd_quant_recipe *r = &config.quantization.recipe;
+    TEST_OK(ctx,
+            apply("{\"quantization\": {\"exclude\": [\"features.0\", \"fc\"], \"overrides\": {\"relu\": \"float\","
+                  " \"fc.weight\": {\"bits\": 4}, \"layer1.0\": {\"symmetric\": true, \"bits\": 6},"
+                  " \"conv1.weight\": {\"per_channel\": false}, \"layer2.0.conv1.weight\": \"float\"}}}"));
+    cr_assert(r->excluded_count == 2 && r->tensor_count == 2 && r->weight_count == 3);
+    cr_assert_str_eq(r->excluded[1], "fc");
+    cr_assert_str_eq(r->tensors[0].name, "relu");
+    cr_assert(r->tensors[0].is_float && r->tensors[1].bits == 6 && r->tensors[1].symmetric == 1);
+    cr_assert(r->weights[0].bits == 4 && r->weights[0].per_channel == QD_AS_SCHEME && !r->weights[0].is_float);
+    cr_assert(r->weights[1].bits == 0 && r->weights[1].per_channel == 0 && r->weights[2].is_float);
+    char *overrides = qd_json_print_line(qd_config_key_json(&config, qd_config_find_key("quantization.overrides")));
+    cr_assert_str_eq(overrides, "{\"relu\":\"float\",\"layer1.0\":{\"bits\":6,\"symmetric\":true},"
+                                "\"fc.weight\":{\"bits\":4},\"conv1.weight\":{\"per_channel\":false},"
+                                "\"layer2.0.conv1.weight\":\"float\"}");
+    free(overrides);
+    TEST_OK(ctx, apply("{\"quantization\": {\"exclude\": [], \"overrides\": {}}}"));
+    cr_assert(r->excluded_count == 0 && r->tensor_count == 0 && r->weight_count == 0);
+}
+
+Test(config, a_wrong_recipe_is_refused)
+{
+    static const char *const wrong[][2] = {
+        {"weight_bits\": 1", "from 2 to 16, got 1"},
+        {"activation_bits\": 17", "from 2 to 16, got 17"},
+        {"unsigned\": 1", "true or false, got 1"},
+        {"calibrator\": \"kl\"", "\"entropy\" or \"mse\", got \"kl\""},
+        {"calibrator\": null", "got null"},
+        {"moving_average\": 0", "got 0"},
+        {"moving_average\": 1.5", "got 1.5"},
+        {"percentile\": 50", "got 50"},
+        {"percentile\": 101", "got 101"},
+        {"adaround_warm_start\": 1", "got 1"},
+        {"remedy_images\": 0", "from 1"},
+        {"exclude\": \"fc\"", "a list of module paths, got \"fc\""},
+        {"exclude\": [1]", "got [1]"},
+        {"exclude\": [\"\"]", "got [\"\"]"},
+        {"overrides\": []", "an object of tensors and weights"},
+        {"overrides\": {\"relu\": \"int4\"}", "int4"},
+        {"overrides\": {\"relu\": {}}", "relu"},
+        {"overrides\": {\"relu\": {\"bits\": 17}}", "17"},
+        {"overrides\": {\"relu\": {\"bits\": 2.5}}", "2.5"},
+        {"overrides\": {\"relu\": {\"per_channel\": true}}", "per_channel"},
+        {"overrides\": {\"fc.weight\": {\"symmetric\": true}}", "symmetric"},
+    };
+    const qd_quant_recipe before = config.quantization.recipe;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char text[256], key[64];
+        snprintf(text, sizeof text, "{\"quantization\": {\"%s}}", wrong[i][0]);
+        snprintf(key, sizeof key, "x.json, key 'quantization.%.*s': expected", (int)strcspn(wrong[i][0], "\""),
+                 wrong[i][0]);
+        TEST_FAILS(ctx, apply(text), QD_ERR_USAGE, key);
+        TEST_FAILS(ctx, apply(text), QD_ERR_USAGE, wrong[i][1]);
+    }
+    cr_assert_eq(memcmp(&before, &config.quantization.recipe, sizeof before), 0, "a refusal changed the recipe");
+    TEST_FAILS(ctx, apply("{\"quantization\": {\"perchannel\": true}}"), QD_ERR_USAGE, "'quantization.per_channel'");
+}
+
+static char *told_quantization(void)
+{
+    cJSON *json = qd_config_json(&config, true);
+    char *line = qd_json_print_line(cJSON_GetObjectItemCaseSensitive(json, "quantization"));
+    cJSON_Delete(json);
+    return line;
+}
+
+/* Results and hashes of before the recipe had keys stay what they are. */
+Test(config, results_name_what_is_not_the_post_s_recipe)
+{
+    char before[65], after[65];
+    char *told = told_quantization();
+    cr_assert_str_eq(told, "{\"enabled\":true,\"calibration_images\":1000,\"calibration_seed\":0,"
+                           "\"eval_images\":null,\"sqnr_images\":64,\"batch_size\":16}");
+    free(told);
+    TEST_OK(ctx, qd_config_run_hash(ctx, &config, before));
+    /* of "/resnet18/efficientnet_b0": no key is named */
+    cr_assert_str_eq(before, "91349b8878a418fc9c7bd58b43e6fdfee2d8fdb4478f8ca2b9834ea89a5183e5");
+    TEST_OK(ctx, qd_config_assign(ctx, &config, "quantization.calibrator=mse"));
+    TEST_OK(ctx, qd_config_assign(ctx, &config, "quantization.exclude=[\"fc\"]"));
+    told = told_quantization();
+    cr_assert_not_null(strstr(told, "\"batch_size\":16,\"calibrator\":\"mse\",\"exclude\":[\"fc\"]}"), "%s", told);
+    free(told);
+    TEST_OK(ctx, qd_config_run_hash(ctx, &config, after));
+    cr_assert_str_neq(before, after);
+    expect_hash_change("quantization.adaround=true", false); /* the training's own stays */
+}
+
 /* ---- documentation ---- */
 
 Test(config, the_readme_documents_every_key_with_its_default)
@@ -211,9 +333,12 @@ Test(config, the_readme_documents_every_key_with_its_default)
     }
     /* And no row of a key that does not exist. */
     int rows = 0;
-    for (const char *row = strstr(text, "| key |"); row && *row == '|'; row = strchr(row, '\n') + 1)
-        rows++;
-    cr_assert_eq(rows, count + 2, "experiments/README.md has %d keys, the table has %d", rows - 2, count);
+    for (const char *table = strstr(text, "\n| key |"); table; table = strstr(table + 1, "\n| key |")) {
+        for (const char *row = table + 1; *row == '|'; row = strchr(row, '\n') + 1)
+            rows++;
+        rows -= 2; /* the heading */
+    }
+    cr_assert_eq(rows, count, "experiments/README.md has %d keys, the table has %d", rows, count);
     free(text);
     free(path);
 }
