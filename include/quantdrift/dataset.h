@@ -131,6 +131,10 @@ double qd_loader_wait_seconds(const qd_loader *loader);
 enum qd_status qd_dataset_load_eval(qd_context *ctx, const qd_dataset *dataset, const int64_t *indices, int64_t n,
                                     int32_t image_size, int threads, float *out, int64_t *labels);
 
+/* The same pixels before they are normalised, out uint8 [n][size][size][3]: a quarter of the memory. */
+enum qd_status qd_dataset_load_eval_bytes(qd_context *ctx, const qd_dataset *dataset, const int64_t *indices,
+                                          int64_t n, int32_t image_size, int threads, uint8_t *out);
+
 /* ---- images without classes ---- */
 
 /* How an image becomes the network's input. */

@@ -10,6 +10,7 @@
     X(synth, "write the embedded data set: ten drawn classes")                                                       \
     X(dataset, "scan a data folder: classes, counts, sizes, unreadable files, fingerprint")                          \
     X(quantize, "the INT8 form of a checkpoint as a file that runs by itself, and its encodings")                    \
+    X(grid, "many ways to quantize checkpoints, what each costs, in one table")                                      \
     X(eval, "accuracy, scores a class, confusion matrix; float and INT8 side by side")                               \
     X(observe, "activation statistics of a checkpoint's modules over given images")                                  \
     X(analyze, "why ranges are wide: worst layers, BatchNorm's part, codes, channels")                               \

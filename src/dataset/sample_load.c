@@ -78,7 +78,8 @@ enum qd_status qd_sample_load(const qd_sample_source *source, qd_sample_worker *
         qd_image_free(&image);
     if (status != QD_OK)
         return status;
-    qd_normalize(&source->normalizer, worker->bytes, pixels, images);
+    if (images)
+        qd_normalize(&source->normalizer, worker->bytes, pixels, images);
     if (bytes)
         memcpy(bytes, worker->bytes, (size_t)pixels * 3);
     return QD_OK;

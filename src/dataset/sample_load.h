@@ -26,7 +26,7 @@ typedef struct qd_sample_source {
 } qd_sample_source;
 
 /*
- * Loads sample->index into images float32 [size][size][3] and, unless NULL, bytes uint8 [size][size][3].
+ * Loads sample->index into images float32 [size][size][3] and bytes uint8 [size][size][3], each unless NULL.
  * Errors: QD_ERR_INPUT (an unreadable image, or one that changed since the scan), QD_ERR_IO, QD_ERR_MEMORY; the
  * sentence is left in `fault`. Thread-safe with a worker a thread.
  */
