@@ -31,14 +31,10 @@ static bool put_text(cJSON *object, const char *key, const char *text)
     return put(object, key, cJSON_CreateString(text));
 }
 
-static cJSON *header_json(qd_context *ctx, const qd_grid_header *h)
+static cJSON *header_json(const qd_grid_header *h)
 {
-    const qd_build_info build = qd_build_info_get();
     cJSON *root = cJSON_CreateObject();
-    const bool done = put_text(root, "format", FORMAT) && put_text(root, "version", build.version) &&
-                      put_text(root, "commit", build.commit) &&
-                      put_text(root, "instruction_set", qd_isa_name(qd_context_isa(ctx))) &&
-                      put_text(root, "train_fingerprint", h->train_fingerprint) &&
+    const bool done = put_text(root, "format", FORMAT) && put_text(root, "train_fingerprint", h->train_fingerprint) &&
                       put_text(root, "val_fingerprint", h->val_fingerprint) &&
                       put(root, "calibration_images", qd_json_int(h->calibration_images)) &&
                       put(root, "calibration_seed", qd_json_int(h->calibration_seed)) &&
@@ -138,7 +134,7 @@ enum qd_status qd_grid_rows_open(qd_context *ctx, const char *folder, const qd_g
 {
     *out = (qd_grid_rows){
         .ctx = ctx, .path = qd_format("%s/grid.json", folder), .table_path = qd_format("%s/grid.md", folder)};
-    cJSON *fresh = header_json(ctx, header);
+    cJSON *fresh = header_json(header);
     enum qd_status status = QD_OK;
     if (!out->path || !out->table_path || !fresh) {
         status = fail_memory(out);
@@ -203,8 +199,9 @@ bool qd_grid_rows_find(const qd_grid_rows *rows, const char *checkpoint_sha256, 
 
 /* ---- adding one ---- */
 
-static cJSON *row_json(const qd_grid_record *r, double recovered)
+static cJSON *row_json(qd_context *ctx, const qd_grid_record *r, double recovered)
 {
+    const qd_build_info build = qd_build_info_get();
     cJSON *row = cJSON_CreateObject();
     const bool done =
         put_text(row, "model", r->model) && put_text(row, "checkpoint", r->checkpoint) &&
@@ -215,9 +212,11 @@ static cJSON *row_json(const qd_grid_record *r, double recovered)
         put(row, "accuracy", qd_json_double(r->accuracy)) && put(row, "drop", qd_json_double(r->comparison.drop)) &&
         put(row, "drop_low", qd_json_double(r->comparison.low)) &&
         put(row, "drop_high", qd_json_double(r->comparison.high)) &&
+        put(row, "agree", qd_json_int(r->comparison.agree)) &&
         put(row, "only_float", qd_json_int(r->comparison.only_first)) &&
         put(row, "only_quantized", qd_json_int(r->comparison.only_second)) &&
-        put(row, "recovered", qd_json_double(recovered)) && put(row, "seconds", qd_json_double(r->seconds));
+        put(row, "recovered", qd_json_double(recovered)) && put(row, "seconds", qd_json_double(r->seconds)) &&
+        put_text(row, "commit", build.commit) && put_text(row, "instruction_set", qd_isa_name(qd_context_isa(ctx)));
     if (done)
         return row;
     cJSON_Delete(row);
@@ -231,7 +230,7 @@ enum qd_status qd_grid_rows_add(qd_grid_rows *rows, const qd_grid_record *record
     QD_TRY(qd_config_init(rows->ctx, &plain));
     (void)qd_grid_rows_find(rows, record->checkpoint_sha256, &plain, &reference);
     qd_config_free(&plain);
-    cJSON *row = row_json(record, record->accuracy - reference);
+    cJSON *row = row_json(rows->ctx, record, record->accuracy - reference);
     if (!row || !cJSON_AddItemToArray(rows->rows, row)) {
         cJSON_Delete(row);
         return fail_memory(rows);

@@ -171,6 +171,21 @@ static enum qd_status evaluate(stage *s, qd_quantized_epoch *out)
     return QD_OK;
 }
 
+/* What has no scale (float tensors, dynamic ranges) has none in results either. */
+static qd_tensor_record record_of(const stage *s, int index)
+{
+    const qd_quant_tensor from = qd_qgraph_tensor(s->qgraph, index);
+    const bool ranged = !from.is_float && !s->m->run->config->quantization.recipe.scheme.activation_dynamic;
+    qd_tensor_record record = {.min = ranged ? from.min : NAN,
+                               .max = ranged ? from.max : NAN,
+                               .scale = ranged ? from.scale : NAN,
+                               .zero_point = ranged ? from.zero_point : 0,
+                               .sqnr_rounding_db = from.sqnr_rounding_db,
+                               .sqnr_accumulated_db = from.sqnr_accumulated_db};
+    snprintf(record.name, sizeof record.name, "%s", from.name);
+    return record;
+}
+
 static enum qd_status copy_records(const stage *s, qd_quantized_epoch *out)
 {
     int tensors = qd_qgraph_tensor_count(s->qgraph), weights = qd_qgraph_weight_count(s->qgraph);
@@ -178,20 +193,12 @@ static enum qd_status copy_records(const stage *s, qd_quantized_epoch *out)
     out->weights = qd_calloc((size_t)weights, sizeof *out->weights);
     if (!out->tensors || !out->weights)
         return qd_fail(s->m->run->ctx, QD_ERR_MEMORY, "quantizing %s: out of memory", s->m->model->display_name);
-    for (int t = 0; t < tensors; t++) {
-        qd_quant_tensor from = qd_qgraph_tensor(s->qgraph, t);
-        qd_tensor_record *to = &out->tensors[t];
-        snprintf(to->name, sizeof to->name, "%s", from.name);
-        to->min = from.min;
-        to->max = from.max;
-        to->scale = from.scale;
-        to->zero_point = from.zero_point;
-        to->sqnr_rounding_db = from.sqnr_rounding_db;
-        to->sqnr_accumulated_db = from.sqnr_accumulated_db;
-    }
+    for (int t = 0; t < tensors; t++)
+        out->tensors[t] = record_of(s, t);
     for (int w = 0; w < weights; w++) {
         snprintf(out->weights[w].name, sizeof out->weights[w].name, "%s", qd_qgraph_weight_name(s->qgraph, w));
-        out->weights[w].scale = qd_qgraph_weight_scale(s->qgraph, w, 0);
+        out->weights[w].scale =
+            qd_qgraph_weight_has_one_scale(s->qgraph, w) ? qd_qgraph_weight_scale(s->qgraph, w, 0) : NAN;
     }
     out->tensor_count = tensors;
     out->weight_count = weights;

@@ -306,6 +306,11 @@ const char *qd_qgraph_weight_name(const qd_qgraph *qgraph, int index)
     return qgraph->convs[index].name;
 }
 
+bool qd_qgraph_weight_has_one_scale(const qd_qgraph *qgraph, int index)
+{
+    return !qgraph->convs[index].per_channel && !qgraph->convs[index].is_float;
+}
+
 double qd_qgraph_weight_scale(const qd_qgraph *qgraph, int index, int64_t channel)
 {
     return qgraph->convs[index].scale[channel];

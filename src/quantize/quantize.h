@@ -105,5 +105,6 @@ int64_t qd_qgraph_stored_bytes(const qd_qgraph *qgraph, bool integer);
 int qd_qgraph_weight_count(const qd_qgraph *qgraph);
 const char *qd_qgraph_weight_name(const qd_qgraph *qgraph, int index);
 double qd_qgraph_weight_scale(const qd_qgraph *qgraph, int index, int64_t channel);
+bool qd_qgraph_weight_has_one_scale(const qd_qgraph *qgraph, int index); /* neither a scale a channel nor float */
 
 #endif

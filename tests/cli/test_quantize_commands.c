@@ -348,6 +348,39 @@ Test(quantize_commands, recipes_that_no_file_can_hold_are_refused)
     bench_destroy(&b);
 }
 
+/* What has no integer form is simulated in a run, and its results tell no scale where there is none. */
+Test(quantize_commands, a_run_quantizes_by_its_recipe)
+{
+    tiny t = tiny_create();
+    char *results = test_folder_path(t.out, "resnet18_results.json");
+    expect_success(QUANTDRIFT("run", t.experiment, "--quiet", "--set", "models=resnet18", "--set", "max_steps=1",
+                              "--set", "num_epochs=0", "--set", "quantization.dynamic=true", "--set",
+                              "quantization.exclude=[\"fc\"]"));
+    cJSON *root = read_json(results);
+    const cJSON *epoch = cJSON_GetObjectItem(cJSON_GetObjectItem(root, "quantization"), "epoch_0");
+    const cJSON *told = cJSON_GetObjectItem(
+        cJSON_GetObjectItem(cJSON_GetObjectItem(root, "environment"), "configuration"), "quantization");
+    cr_assert(cJSON_IsTrue(cJSON_GetObjectItem(told, "dynamic")) && !cJSON_GetObjectItem(told, "equalize"));
+    cr_assert(cJSON_IsNull(
+        cJSON_GetObjectItem(cJSON_GetObjectItem(cJSON_GetObjectItem(epoch, "tensors"), "relu"), "scale")));
+    cr_assert(cJSON_IsNull(
+        cJSON_GetObjectItem(cJSON_GetObjectItem(cJSON_GetObjectItem(epoch, "weights"), "fc.weight"), "scale")));
+    cr_assert_gt(number(cJSON_GetObjectItem(cJSON_GetObjectItem(epoch, "weights"), "conv1.weight"), "scale"), 0);
+    cJSON_Delete(root);
+    expect_success(QUANTDRIFT("verify", t.out));
+    /* Another recipe: the logged checkpoints are quantized again. */
+    expect_success(QUANTDRIFT("run", t.experiment, "--quiet", "--set", "models=resnet18", "--set", "max_steps=1",
+                              "--set", "num_epochs=0", "--set", "quantization.per_channel=true", "--resume"));
+    root = read_json(results);
+    epoch = cJSON_GetObjectItem(cJSON_GetObjectItem(root, "quantization"), "epoch_0");
+    cr_assert_gt(number(cJSON_GetObjectItem(cJSON_GetObjectItem(epoch, "tensors"), "relu"), "scale"), 0);
+    cr_assert(cJSON_IsNull(
+        cJSON_GetObjectItem(cJSON_GetObjectItem(cJSON_GetObjectItem(epoch, "weights"), "conv1.weight"), "scale")));
+    cJSON_Delete(root);
+    free(results);
+    tiny_destroy(&t);
+}
+
 Test(quantize_commands, groups_are_folders)
 {
     bench b = bench_create();

@@ -32,15 +32,16 @@ static void expect_usage_error(outcome result, const char *piece)
 Test(usage, help_lists_every_command)
 {
     expect_in_output(PIECES("quantdrift", "--help"),
-                     PIECES("run ", "synth ", "dataset ", "quantize ", "eval ", "observe ", "bench ", "profile ",
-                            "init-study ", "batch ", "status ", "verify ", "--version", "Exit codes", "Example"));
+                     PIECES("run ", "synth ", "dataset ", "quantize ", "grid ", "eval ", "observe ", "bench ",
+                            "profile ", "init-study ", "batch ", "status ", "verify ", "--version", "Exit codes",
+                            "Example"));
 }
 
 Test(usage, every_command_has_help_with_an_example)
 {
-    static const char *const commands[] = {"run",     "synth",  "dataset", "quantize",   "eval",
-                                           "observe", "bench",  "profile", "init-study", "batch",
-                                           "import",  "export", "inspect", "status",     "verify"};
+    static const char *const commands[] = {"run",     "synth",   "dataset",    "quantize", "eval",   "observe",
+                                           "bench",   "profile", "init-study", "batch",    "import", "export",
+                                           "inspect", "status",  "verify",     "grid"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         char example[64];
         snprintf(example, sizeof example, "quantdrift %s", commands[i]);
