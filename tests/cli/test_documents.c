@@ -91,6 +91,9 @@ static const struct {
      "--transform "
      "squash --threads 2",
      NULL},
+    {"build/gcc/quantdrift grid experiments/calibrators.json results/demo/checkpoints/*_last.safetensors --data "
+     "data/synth -o results/calibrators",
+     "takes minutes; the tests of grids"},
     {"scripts/get_imagewoof.sh", "the download tests"},
     {"build/gcc/quantdrift run experiments/imagewoof_divergence.json --data data/imagewoof2-320", "takes hours"},
 };
