@@ -2,7 +2,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
-#include <math.h>
+#include "base/proportion.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,51 +69,6 @@ void qd_scores_free(qd_scores *scores)
 
 /* ---- comparison ---- */
 
-/* Of the normal distribution, two-sided 95 %. */
-#define Z_95 1.959963984540054
-
-typedef struct interval {
-    double low, high;
-} interval;
-
-/* Wilson's score interval of `successes` of n. */
-static interval wilson(double successes, double n)
-{
-    const double p = successes / n, z2 = Z_95 * Z_95;
-    const double centre = p + z2 / (2.0 * n), half = Z_95 * sqrt(p * (1.0 - p) / n + z2 / (4.0 * n * n));
-    return (interval){(centre - half) / (1.0 + z2 / n), (centre + half) / (1.0 + z2 / n)};
-}
-
-/* Correlation of being right, towards 0 by a continuity correction when it is positive. */
-static double correlation(double both, double only_first, double only_second, double neither)
-{
-    const double n = both + only_first + only_second + neither;
-    const double margins =
-        (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither);
-    double covariance = both * neither - only_first * only_second;
-    if (margins <= 0.0)
-        return 0.0;
-    if (covariance > 0.0)
-        covariance = fmax(covariance - n / 2.0, 0.0);
-    return covariance / sqrt(margins);
-}
-
-/* Length of the difference of two sides a and b with that correlation; never negative under the root but by rounding.
- */
-static double combine(double a, double b, double phi)
-{
-    return sqrt(fmax(a * a - 2.0 * phi * a * b + b * b, 0.0));
-}
-
-static interval newcombe(double both, double only_first, double only_second, double neither)
-{
-    const double n = both + only_first + only_second + neither;
-    const double p1 = (both + only_first) / n, p2 = (both + only_second) / n;
-    const interval w1 = wilson(both + only_first, n), w2 = wilson(both + only_second, n);
-    const double phi = correlation(both, only_first, only_second, neither), drop = (only_first - only_second) / n;
-    return (interval){drop - combine(p1 - w1.low, w2.high - p2, phi), drop + combine(w1.high - p1, p2 - w2.low, phi)};
-}
-
 qd_comparison qd_comparison_compute(const int64_t *labels, const int64_t *first, const int64_t *second,
                                     const int64_t *indices, int64_t n)
 {
@@ -130,7 +85,8 @@ qd_comparison qd_comparison_compute(const int64_t *labels, const int64_t *first,
         c.only_second += b && !a;
     }
     const int64_t neither = n - both - c.only_first - c.only_second;
-    const interval ends = newcombe((double)both, (double)c.only_first, (double)c.only_second, (double)neither);
+    const qd_interval ends =
+        qd_paired_difference((double)both, (double)c.only_first, (double)c.only_second, (double)neither);
     c.drop = 100.0 * (double)(c.only_first - c.only_second) / (double)n;
     c.low = 100.0 * ends.low;
     c.high = 100.0 * ends.high;
