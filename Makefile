@@ -171,6 +171,9 @@ $(BUILD)/generated/build_commit.h: FORCE
 $(BUILD)/src/base/build_info.o: $(BUILD)/generated/build_commit.h
 $(BUILD)/src/base/build_info.o: QD_EXTRA := -I$(BUILD)/generated
 
+# Its assembler includes what the compiler does not see.
+$(BUILD)/src/report/page_assets.o: $(wildcard src/report/page/* src/report/vendor/uplot/*)
+
 # Both the source and the header; the compiler's warnings are not for generated code.
 vpath %.proto $(sort $(dir $(PROTO_SOURCES)))
 $(BUILD)/generated/%.pb-c.c $(BUILD)/generated/%.pb-c.h: %.proto

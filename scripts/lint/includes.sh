@@ -27,7 +27,7 @@ allowed() {
 owner() {
     case $1 in
     status.h | context.h | build_info.h) echo base ;;
-    random.h | tensor.h | dataset.h | experiment.h) echo "${1%.h}" ;;
+    random.h | tensor.h | dataset.h | experiment.h | report.h) echo "${1%.h}" ;;
     network.h | benchmark.h | inference.h | init_study.h | batches.h | queue.h | evaluation.h | analysis.h | sensitivity.h) echo experiment ;;
     recipe_settings.h | grid.h) echo experiment ;;
     inspect.h) echo exchange ;;

@@ -7,6 +7,8 @@
     X(run, "train, observe and quantize the models of an experiment, or a queue of them")                            \
     X(status, "every run below a folder: state, epochs, accuracies, who works on it")                                \
     X(verify, "a run's files against its manifest, its numbers against its checkpoints")                             \
+    X(report, "tables, plots and one page of what the files of runs say")                                            \
+    X(compare, "several runs or seeds: means, spread, paired differences")                                           \
     X(synth, "write the embedded data set: ten drawn classes")                                                       \
     X(dataset, "scan a data folder: classes, counts, sizes, unreadable files, fingerprint")                          \
     X(quantize, "the INT8 form of a checkpoint as a file that runs by itself, and its encodings")                    \

@@ -1,0 +1,353 @@
+/* Static plots: gnuplot scripts that hold their data, so that each can be drawn again, elsewhere or otherwise. */
+#include "base/error.h"
+#include "base/file.h"
+#include "report/answers.h"
+#include "report/plot_script.h"
+#include "report/print.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Lines that a panel bears, bars that a reader compares. */
+#define RANGE_LINES 5
+#define RANGE_BARS  10
+#define LAYER_BARS  12
+
+/* ---- parts of a script ---- */
+
+void plot_begin(FILE *out, const char *title)
+{
+    fputs("# Draws the .png and the .svg of its name beside itself: gnuplot <this file>\n"
+          "set encoding utf8\nset datafile missing '?'\nset grid lc rgb '#d9d9d9'\nset border 3 lc rgb '#808080'\n"
+          "set tics nomirror textcolor rgb '#333333'\nset key noenhanced\n",
+          out);
+    fprintf(out, "set title '%s' noenhanced\n", title);
+}
+
+void plot_open(FILE *out, const char *name, int width, int height)
+{
+    fprintf(out,
+            "do for [type in 'png svg'] {\n"
+            "if (type eq 'png') {\n  set terminal pngcairo noenhanced size %d,%d font 'DejaVu Sans,12'\n"
+            "} else {\n  set terminal svg noenhanced size %d,%d font 'DejaVu Sans,12' background '#ffffff'\n}\n"
+            "set output '%s.'.type\n",
+            width, height, width, height, name);
+}
+
+void plot_close(FILE *out)
+{
+    fputs("unset output\n}\n", out);
+}
+
+void plot_value(FILE *out, double value)
+{
+    if (isfinite(value))
+        fprintf(out, " %.6g", value);
+    else
+        fputs(" ?", out);
+}
+
+/* ---- accuracy ---- */
+
+/* Whether an earlier series has the same model: models are panels, runs are lines. */
+static bool is_repeated(const qd_report *report, int series)
+{
+    for (int i = 0; i < series; i++)
+        if (strcmp(report->series[i].model, report->series[series].model) == 0)
+            return true;
+    return false;
+}
+
+static int model_count(const qd_report *report)
+{
+    int count = 0;
+    for (int i = 0; i < report->series_count; i++)
+        count += !is_repeated(report, i);
+    return count;
+}
+
+static void write_accuracy_panel(FILE *out, const qd_report *report, int panel)
+{
+    const char *model = report->series[panel].model;
+    bool first = true;
+    fputs("set title '", out);
+    report_print_gnuplot(out, model);
+    fputs("' noenhanced\nplot", out);
+    for (int i = 0; i < report->series_count; i++) {
+        if (strcmp(report->series[i].model, model) != 0)
+            continue;
+        fprintf(out,
+                "%s $series%d using 1:2 with linespoints pt 7 ps 0.6 lw 2 lc rgb '#2b6cb0' %s, \\\n"
+                "  $series%d using 1:3 with linespoints pt 5 ps 0.7 lw 2 dt 2 lc rgb '#c05621' %s",
+                first ? "" : ", \\\n ", i, first ? "title 'float32'" : "notitle", i,
+                first ? "title 'INT8'" : "notitle");
+        first = false;
+    }
+    fputs("\n", out);
+}
+
+static enum qd_status write_accuracy(FILE *out, const qd_report *report)
+{
+    const int panels = model_count(report);
+    plot_begin(out, "");
+    for (int i = 0; i < report->series_count; i++) {
+        const report_series *s = &report->series[i];
+        fprintf(out, "$series%d << END\n", i);
+        for (int h = 0; h < s->history_count; h++) {
+            const report_quantized *q = report_find_quantized(s, s->history[h].epoch);
+            fprintf(out, "%lld", (long long)s->history[h].epoch);
+            plot_value(out, s->history[h].val_acc);
+            plot_value(out, q ? q->int8_accuracy : NAN);
+            fputs("\n", out);
+        }
+        fputs("END\n", out);
+    }
+    fputs("set xlabel 'epoch'\nset ylabel 'validation accuracy, %'\nset yrange [0:100]\nset key bottom right\n", out);
+    const int rows = (panels + 1) / 2;
+    plot_open(out, "accuracy", panels > 1 ? 1000 : 640, 400 * (rows > 0 ? rows : 1));
+    fprintf(out, "set multiplot layout %d,%d\n", rows > 0 ? rows : 1, panels > 1 ? 2 : 1);
+    for (int i = 0; i < report->series_count; i++)
+        if (!is_repeated(report, i))
+            write_accuracy_panel(out, report, i);
+    fputs("unset multiplot\n", out);
+    plot_close(out);
+    return QD_OK;
+}
+
+/* ---- ranges by epoch ---- */
+
+/* The next smaller range of a log after `before`; NULL: no more. */
+static const report_module *next_widest(const report_log *log, const report_module *before)
+{
+    const report_module *next = NULL;
+    for (int m = 0; log && m < log->count; m++) {
+        const report_module *c = &log->modules[m];
+        const bool later = !before || c->range < before->range || (c->range == before->range && c > before);
+        if (!isnan(c->range) && later && (!next || c->range > next->range))
+            next = c;
+    }
+    return next;
+}
+
+static const report_log *last_log(const report_series *s)
+{
+    return s->log_count > 0 ? &s->logs[s->log_count - 1] : NULL;
+}
+
+/* The run whose ranges are drawn: one page of pictures is about one run. */
+static int drawn_run(const qd_report *report)
+{
+    return report->series_count > 0 ? report->series[0].run : -1;
+}
+
+static void write_range_data(FILE *out, const report_series *s, int number, double *top)
+{
+    const report_module *line = NULL;
+    for (int l = 0; l < RANGE_LINES && (line = next_widest(last_log(s), line)); l++) {
+        fprintf(out, "$line%d_%d << END\n", number, l);
+        for (int e = 0; e < s->log_count; e++) {
+            const report_module *module = report_find_module(&s->logs[e], line->path);
+            fprintf(out, "%lld", (long long)s->logs[e].epoch);
+            plot_value(out, module ? module->range : NAN);
+            fputs("\n", out);
+            if (module && module->range > *top)
+                *top = module->range;
+        }
+        fputs("END\n", out);
+    }
+}
+
+static void write_range_panel(FILE *out, const qd_report *report, int number)
+{
+    static const char *const colours[RANGE_LINES] = {"#2b6cb0", "#c05621", "#2f855a", "#805ad5", "#718096"};
+    const report_series *s = &report->series[number];
+    const report_module *line = NULL;
+    fputs("set title '", out);
+    report_print_gnuplot(out, s->model);
+    fputs("' noenhanced\nplot", out);
+    for (int l = 0; l < RANGE_LINES && (line = next_widest(last_log(s), line)); l++) {
+        fprintf(out, "%s $line%d_%d using 1:2 with linespoints pt 7 ps 0.6 lw 2 lc rgb '%s' title '",
+                l ? ", \\\n " : "", number, l, colours[l]);
+        report_print_gnuplot(out, report_module_name(report, line->path));
+        fputs("'", out);
+    }
+    fputs(line || last_log(s) ? "\n" : " NaN notitle\n", out);
+}
+
+static enum qd_status write_ranges(FILE *out, const qd_report *report)
+{
+    double top = 0.0;
+    int panels = 0;
+    plot_begin(out, "");
+    for (int i = 0; i < report->series_count; i++) {
+        if (report->series[i].run == drawn_run(report) && next_widest(last_log(&report->series[i]), NULL)) {
+            write_range_data(out, &report->series[i], i, &top);
+            panels++;
+        }
+    }
+    fprintf(out,
+            "set xlabel 'epoch'\nset ylabel 'range (max - min) of activations'\nset yrange [0:%.6g]\n"
+            "set key top left font ',10'\n",
+            top > 0.0 ? 1.35 * top : 1.0); /* room for the names above the lines */
+    const int rows = panels > 2 ? (panels + 1) / 2 : 1;
+    plot_open(out, "ranges", panels > 1 ? 1000 : 640, 420 * rows);
+    fprintf(out, "set multiplot layout %d,%d\n", rows, panels > 1 ? 2 : 1);
+    for (int i = 0; i < report->series_count; i++)
+        if (report->series[i].run == drawn_run(report) && next_widest(last_log(&report->series[i]), NULL))
+            write_range_panel(out, report, i);
+    if (panels == 0)
+        fputs("set title 'no activation log'\nplot NaN notitle\n", out);
+    fputs("unset multiplot\n", out);
+    plot_close(out);
+    return QD_OK;
+}
+
+/* ---- dynamic ranges on one axis ---- */
+
+static enum qd_status write_bars(FILE *out, const qd_report *report)
+{
+    static const char *const colours[] = {"#2b6cb0", "#c05621", "#2f855a", "#805ad5"};
+    enum { COLOURS = sizeof colours / sizeof colours[0] };
+    int row = 0, models = 0;
+    plot_begin(out, "Widest activation ranges at the last logged epoch");
+    for (int i = 0; i < report->series_count; i++) {
+        const report_series *s = &report->series[i];
+        const report_module *bar = NULL;
+        if (s->run != drawn_run(report))
+            continue;
+        fprintf(out, "$bars%d << END\n", i);
+        for (int b = 0; b < RANGE_BARS && (bar = next_widest(last_log(s), bar)); b++) {
+            fprintf(out, "%d", row++);
+            plot_value(out, bar->min);
+            plot_value(out, bar->max);
+            fputs(" '", out);
+            report_print_gnuplot(out, report_module_name(report, bar->path));
+            fputs("'\n", out);
+        }
+        fputs("END\n", out);
+        row++; /* a gap between models */
+    }
+    fprintf(out,
+            "set xlabel 'activation value: smallest to largest'\nset yrange [%d:-1]\nset key outside top center "
+            "horizontal\nunset ytics\nset ytics nomirror noenhanced font ',10'\nset xzeroaxis\n",
+            row > 0 ? row : 1);
+    plot_open(out, "dynamic_range", 1000, 120 + 24 * (row > 4 ? row : 4));
+    fputs("plot", out);
+    for (int i = 0; i < report->series_count; i++) {
+        const report_series *s = &report->series[i];
+        if (s->run != drawn_run(report) || !next_widest(last_log(s), NULL))
+            continue;
+        fprintf(out,
+                "%s $bars%d using (0.5*($2+$3)):1:2:3:($1-0.36):($1+0.36):ytic(4) with boxxyerror fs solid 0.85 "
+                "noborder lc rgb '%s' title '",
+                models ? ", \\\n " : "", i, colours[models % COLOURS]);
+        report_print_gnuplot(out, s->model);
+        fputs("'", out);
+        models++;
+    }
+    fputs(models ? "\n" : " NaN notitle\n", out);
+    plot_close(out);
+    return QD_OK;
+}
+
+/* ---- sensitivity ---- */
+
+static enum qd_status write_sensitivity(FILE *out, const qd_report *report)
+{
+    double top = 0.0, bottom = 0.0;
+    plot_begin(out, "");
+    for (int i = 0; i < report->sensitivity_count; i++) {
+        const report_sensitivity *s = &report->sensitivities[i];
+        fprintf(out, "$layers%d << END\n", i);
+        for (int l = 0; l < s->layer_count && l < LAYER_BARS; l++) {
+            const double drop = s->layers[l].only.drop;
+            fprintf(out, "%d", l);
+            plot_value(out, drop);
+            fputs(" '", out);
+            report_print_gnuplot(out, report_module_name(report, s->layers[l].name));
+            fputs("'\n", out);
+            top = drop > top ? drop : top;
+            bottom = drop < bottom ? drop : bottom;
+        }
+        fputs("END\n", out);
+    }
+    fprintf(out,
+            "set xlabel 'drop of accuracy with this layer alone in INT8, points'\nset xrange [%.6g:%.6g]\n"
+            "set yrange [%d:-1]\nset ytics nomirror noenhanced font ',10'\nunset key\n",
+            1.05 * bottom, top > bottom ? 1.05 * top : bottom + 1.0, LAYER_BARS);
+    plot_open(out, "sensitivity", 820, 380 * report->sensitivity_count);
+    fprintf(out, "set multiplot layout %d,1\n", report->sensitivity_count);
+    for (int i = 0; i < report->sensitivity_count; i++) {
+        fputs("set title '", out);
+        report_print_gnuplot(out, report->sensitivities[i].model);
+        fputs("' noenhanced\n", out);
+        if (report->sensitivities[i].layer_count > 0)
+            fprintf(out,
+                    "plot $layers%d using ($2/2):1:(0):2:($1-0.36):($1+0.36):ytic(3) with boxxyerror fs solid 0.85 "
+                    "noborder lc rgb '#2b6cb0'\n",
+                    i);
+        else
+            fputs("plot NaN notitle\n", out);
+    }
+    fputs("unset multiplot\n", out);
+    plot_close(out);
+    return QD_OK;
+}
+
+/* ---- the files ---- */
+
+enum qd_status plot_write(const qd_report *report, const char *folder, const char *name, plot_writer *write)
+{
+    enum qd_status status = QD_OK;
+    qd_atomic_file file = {0};
+    char *path = qd_format("%s/%s", folder, name);
+    if (!path)
+        return qd_fail(report->ctx, QD_ERR_MEMORY, "plots: out of memory");
+    QD_TRY_GOTO(qd_atomic_open(report->ctx, path, &file));
+    QD_TRY_GOTO(write(file.stream, report));
+    QD_TRY_GOTO(qd_atomic_commit(&file));
+fail:
+    qd_atomic_abort(&file);
+    free(path);
+    return status;
+}
+
+enum qd_status qd_report_write_plots(const qd_report *report, const char *folder, char ***names)
+{
+    static const struct {
+        const char *name;
+        plot_writer *write;
+    } plots[] = {{"accuracy.gp", write_accuracy},
+                 {"ranges.gp", write_ranges},
+                 {"dynamic_range.gp", write_bars},
+                 {"sensitivity.gp", write_sensitivity}};
+    enum { COUNT = sizeof plots / sizeof plots[0] };
+    enum qd_status status = QD_OK;
+    int written = 0;
+    char **list = calloc(COUNT + 1, sizeof *list);
+    if (!list)
+        return qd_fail(report->ctx, QD_ERR_MEMORY, "plots: out of memory");
+    for (int i = 0; i < COUNT; i++) {
+        const bool of_layers = plots[i].write == write_sensitivity;
+        if (of_layers ? report->sensitivity_count == 0 : report->series_count == 0)
+            continue;
+        QD_TRY_GOTO(plot_write(report, folder, plots[i].name, plots[i].write));
+        list[written] = strdup(plots[i].name);
+        if (!list[written++]) {
+            status = qd_fail(report->ctx, QD_ERR_MEMORY, "plots: out of memory");
+            goto fail;
+        }
+    }
+    *names = list;
+    return QD_OK;
+fail:
+    qd_report_plots_free(list);
+    return status;
+}
+
+void qd_report_plots_free(char **names)
+{
+    for (char **name = names; name && *name; name++)
+        free(*name);
+    free((void *)names);
+}
