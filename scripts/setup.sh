@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what quantdrift needs, by Debian package name, and says so. Nothing to install: no word, no network.
-# Usage: scripts/setup.sh [build] [test] [clang] [lint] [aarch64]   (default: build test)
+# Usage: scripts/setup.sh [build] [test] [clang] [lint] [aarch64] [plots] [browser]   (default: build test)
 set -euo pipefail
 
 fail() {
@@ -26,6 +26,9 @@ for group in "${wanted[@]}"; do
         tools+=(clang:clang)
         libraries+=(libomp-dev)
         ;;
+    # What draws the static plots of reports, and what the page is looked at with.
+    plots) tools+=(gnuplot:gnuplot-nox) ;;
+    browser) tools+=(chromium:chromium) ;;
     lint) tools+=(clang-format:clang-format clang-tidy:clang-tidy cppcheck:cppcheck shellcheck:shellcheck) ;;
     aarch64)
         # Criterion's packages of two architectures exclude each other: the cross build takes the native headers and
@@ -35,7 +38,7 @@ for group in "${wanted[@]}"; do
         libraries+=(libc6-dev:arm64 libgomp1:arm64 libopenblas-dev:arm64 libpng-dev:arm64
             libjpeg62-turbo-dev:arm64 libcjson-dev:arm64 libzip-dev:arm64 libprotobuf-c-dev:arm64 libcriterion-dev)
         ;;
-    *) fail "unknown group '$group'; there are build, test, clang, lint and aarch64" ;;
+    *) fail "unknown group '$group'; there are build, test, clang, lint, aarch64, plots and browser" ;;
     esac
 done
 

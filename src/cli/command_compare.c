@@ -30,15 +30,17 @@ static enum qd_status compare(qd_context *ctx, void *values)
     bool drawn = false;
     QD_TRY(qd_report_read(ctx, v->paths.items, (int)v->paths.count, &report));
     QD_TRY_GOTO(qd_folder_create(ctx, v->out));
-    QD_TRY_GOTO(qd_report_write_compare(report, v->out, !v->no_plots, &table));
+    if (!v->no_plots) {
+        QD_TRY_GOTO(qd_report_write_compare_plot(report, v->out));
+        QD_TRY_GOTO(cli_draw_plots(ctx, v->out, script, &drawn));
+    }
+    QD_TRY_GOTO(qd_report_write_compare(report, v->out, drawn, &table));
     fputs(table, stdout);
     for (int i = 0; i < qd_report_skipped_count(report); i++) {
         printf("skipped: ");
         cli_print_padded(qd_report_skipped(report, i), 0);
         putchar('\n');
     }
-    if (!v->no_plots)
-        QD_TRY_GOTO(cli_draw_plots(ctx, v->out, script, &drawn));
     printf("written: ");
     cli_print_padded(v->out, 0);
     printf("/compare.md%s\n", drawn ? ", compare.png and compare.svg" : "");

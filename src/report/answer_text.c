@@ -148,34 +148,51 @@ static enum qd_status answer_where(const qd_report *report, int run, char **text
 
 /* ---- why, and what helps ---- */
 
-static double mode_drop(const qd_report *report, const report_sensitivity *s, const char *name)
+static const report_score *mode_score(const qd_report *report, const report_sensitivity *s, const char *name)
 {
     const int wanted = qd_names_find(&report->names, name);
-    for (int i = 0; wanted >= 0 && i < s->mode_count; i++)
-        if (s->modes[i].name == wanted)
-            return s->modes[i].score.drop;
-    return NAN;
+    for (int i = 0; s && wanted >= 0 && i < s->mode_count; i++)
+        if (s->modes[i].name == wanted && !isnan(s->modes[i].score.drop))
+            return &s->modes[i].score;
+    return NULL;
+}
+
+/* Whether two accuracies of so many images differ by more than chance explains; as far as is known without pairs. */
+static bool is_told_apart(const report_score *a, const report_score *b, double images)
+{
+    const bool shares = a->accuracy >= 0.0 && a->accuracy <= 100.0 && b->accuracy >= 0.0 && b->accuracy <= 100.0;
+    if (!shares || !(images >= 1.0))
+        return false;
+    const qd_interval d = qd_unpaired_difference(a->accuracy / 100.0 * images, b->accuracy / 100.0 * images, images);
+    return d.low > 0.0 || d.high < 0.0;
 }
 
 static void print_cause(FILE *out, const qd_report *report, const report_series *series)
 {
     const report_sensitivity *s = report_find_sensitivity(report, series);
-    const double weights = s ? mode_drop(report, s, "weights") : NAN;
-    const double activations = s ? mode_drop(report, s, "activations") : NAN;
-    if (isnan(weights) || isnan(activations)) {
+    const report_score *weights = mode_score(report, s, "weights"),
+                       *activations = mode_score(report, s, "activations");
+    if (!weights || !activations) {
         fprintf(out,
                 "Weights or activations: these files do not say; `quantdrift sensitivity` with %s's checkpoint does.",
                 series->model);
         return;
     }
+    const double difference = weights->drop - activations->drop;
     fprintf(out, "%s in %s: INT8 weights alone cost %.2f points, INT8 activations alone %.2f",
-            weights > activations   ? "Weights"
-            : activations > weights ? "Activations"
-                                    : "Both alike",
-            series->model, weights, activations);
+            difference > 0.0   ? "Weights"
+            : difference < 0.0 ? "Activations"
+                               : "Both alike",
+            series->model, weights->drop, activations->drop);
     if (!isnan(s->images))
         fprintf(out, " (%.0f images)", s->images);
-    fprintf(out, ".");
+    fprintf(out, ".%s",
+            is_told_apart(weights, activations, s->images)
+                ? ""
+                : " On so many images chance alone may explain that difference.");
+    if (!isnan(weights->kl) && !isnan(activations->kl))
+        fprintf(out, " The softmax outputs move by %.3g nats (KL) with weights, %.3g with activations.", weights->kl,
+                activations->kl);
     if (s->layer_count > 0)
         fprintf(out, " The layer that alone costs most is %s (%.2f points).",
                 report_module_name(report, s->layers[0].name), s->layers[0].only.drop);
@@ -190,8 +207,9 @@ const report_grid_row *report_best_remedy(const qd_report *report, const report_
     for (int i = 0; i < report->grid_count; i++) {
         const report_grid_row *row = &report->grid[i];
         const char *model = qd_names_text(&report->names, row->model);
-        if ((strcmp(model, series->key) == 0 || strcmp(model, series->model) == 0) && !isnan(row->recovered) &&
-            (!best || row->recovered > best->recovered))
+        const bool same = strcmp(model, series->key) == 0 || strcmp(model, series->model) == 0;
+        if (same && report_belongs(report, series->run, report->files[row->file].run, row->sha256) &&
+            !isnan(row->recovered) && (!best || row->recovered > best->recovered))
             best = row;
     }
     return best;
@@ -212,6 +230,8 @@ static void print_remedy(FILE *out, const qd_report *report, const report_series
             qd_names_text(&report->names, best->recipe), best->recovered, best->drop);
     if (!isnan(best->low))
         fprintf(out, " (95 %% interval %.2f to %.2f)", best->low, best->high);
+    if (best->checkpoint >= 0)
+        fprintf(out, ", measured on %s", qd_names_text(&report->names, best->checkpoint));
     fprintf(out, ".");
 }
 

@@ -5,14 +5,6 @@
 #include <string.h>
 #include "base/error.h"
 
-bool report_run_has_series(const qd_report *report, int run)
-{
-    for (int i = 0; i < report->series_count; i++)
-        if (report->series[i].run == run)
-            return true;
-    return false;
-}
-
 const report_module *report_widest(const report_log *log)
 {
     const report_module *widest = NULL;

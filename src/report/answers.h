@@ -9,8 +9,6 @@ void report_series_free(report_series *series);
 void report_sensitivity_free(report_sensitivity *sensitivity);
 void report_analysis_free(report_analysis *analysis);
 
-bool report_run_has_series(const qd_report *report, int run);
-
 /* Noise above 1 % of the signal's energy: where a tensor counts as noisy. */
 #define REPORT_NOISY_DB 20.0
 

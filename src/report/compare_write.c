@@ -113,12 +113,12 @@ static void print_points(FILE *out, const qd_report *report, const report_compar
         plot_value(out, cell->drop.mean);
         plot_value(out, cell->drop.mean - std);
         plot_value(out, cell->drop.mean + std);
-        fputs(" '", out);
+        fputs(" \"", out);
         report_print_gnuplot(out, cell->model);
         if (cell->label[0] != '\0')
             fputs(", ", out);
         report_print_gnuplot(out, cell->label);
-        fputs("'\n", out);
+        fputs("\"\n", out);
     }
     fputs("END\n", out);
 }
@@ -183,7 +183,6 @@ enum qd_status qd_report_write_compare(const qd_report *report, const char *fold
         status = qd_fail(report->ctx, QD_ERR_MEMORY, "comparing runs: out of memory");
         goto fail;
     }
-    QD_TRY_GOTO(plot_write(report, folder, "compare.gp", print_chart));
     QD_TRY_GOTO(write_file(report, folder, table, plots));
     *text = table;
     table = NULL;
@@ -191,4 +190,9 @@ fail:
     free(table);
     report_comparison_free(&c);
     return status;
+}
+
+enum qd_status qd_report_write_compare_plot(const qd_report *report, const char *folder)
+{
+    return plot_write(report, folder, "compare.gp", print_chart);
 }

@@ -35,10 +35,9 @@ static void copy_array(json_out *out, const cJSON *object, const char *key)
 
 static void print_tensor(json_out *out, const cJSON *tensor, enum page_detail detail)
 {
-    static const char *const keys[] = {"min",           "max",           "scale",      "zero_point",   "low_channel",
-                                       "high_channel",  "others_min",    "others_max", "others_codes", "used_codes",
-                                       "unused_pct",    "low_pct",       "high_pct",   "zero_pct",     "channels",
-                                       "histogram_low", "histogram_high"};
+    static const char *const keys[] = {"min",          "max",        "scale",      "zero_point",   "low_channel",
+                                       "high_channel", "others_min", "others_max", "others_codes", "used_codes",
+                                       "unused_pct",   "low_pct",    "high_pct",   "zero_pct",     "channels"};
     json_open(out, NULL, '{');
     json_text(out, "name", report_text(tensor, "name"));
     copy_numbers(out, tensor, keys, sizeof keys / sizeof keys[0]);
@@ -83,11 +82,11 @@ static void print_collapse(json_out *out, const cJSON *collapse)
     json_close(out, '}');
 }
 
-static void print_analysis(json_out *out, const report_analysis *a, enum page_detail detail)
+static void print_analysis(json_out *out, const qd_report *report, const report_analysis *a, enum page_detail detail)
 {
     const cJSON *item;
     json_open(out, NULL, '{');
-    json_int(out, "run", a->run);
+    page_print_runs(out, report, a->run, a->sha256);
     json_int(out, "file", a->file);
     json_text(out, "model", a->model);
     json_text(out, "key", a->key);
@@ -115,6 +114,6 @@ void page_print_analyses(json_out *out, const qd_report *report, enum page_detai
 {
     json_open(out, "analyses", '[');
     for (int i = 0; i < report->analysis_count; i++)
-        print_analysis(out, &report->analyses[i], detail);
+        print_analysis(out, report, &report->analyses[i], detail);
     json_close(out, ']');
 }

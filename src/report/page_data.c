@@ -195,10 +195,19 @@ static void print_score(json_out *out, const char *key, const report_score *scor
     json_close(out, ']');
 }
 
-static void print_sensitivity(json_out *out, const report_sensitivity *s)
+void page_print_runs(json_out *out, const qd_report *report, int file_run, int sha256)
+{
+    json_open(out, "runs", '[');
+    for (int r = 0; r < report->run_count; r++)
+        if (report_belongs(report, r, file_run, sha256))
+            json_int(out, NULL, r);
+    json_close(out, ']');
+}
+
+static void print_sensitivity(json_out *out, const qd_report *report, const report_sensitivity *s)
 {
     json_open(out, NULL, '{');
-    json_int(out, "run", s->run);
+    page_print_runs(out, report, s->run, s->sha256);
     json_int(out, "file", s->file);
     json_text(out, "model", s->model);
     json_text(out, "key", s->key);
@@ -366,7 +375,7 @@ enum qd_status page_print_data(FILE *stream, const qd_report *report, const char
     json_close(&out, ']');
     json_open(&out, "sensitivities", '[');
     for (int i = 0; i < report->sensitivity_count; i++)
-        print_sensitivity(&out, &report->sensitivities[i]);
+        print_sensitivity(&out, report, &report->sensitivities[i]);
     json_close(&out, ']');
     json_open(&out, "grid", '[');
     for (int i = 0; i < report->grid_count; i++)

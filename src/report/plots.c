@@ -187,10 +187,10 @@ static enum qd_status write_ranges(FILE *out, const qd_report *report)
     }
     fprintf(out,
             "set xlabel 'epoch'\nset ylabel 'range (max - min) of activations'\nset yrange [0:%.6g]\n"
-            "set key top left font ',10'\n",
-            top > 0.0 ? 1.35 * top : 1.0); /* room for the names above the lines */
+            "set key outside bottom center vertical maxrows 3 font ',10'\n",
+            top > 0.0 ? 1.05 * top : 1.0);
     const int rows = panels > 2 ? (panels + 1) / 2 : 1;
-    plot_open(out, "ranges", panels > 1 ? 1000 : 640, 420 * rows);
+    plot_open(out, "ranges", panels > 1 ? 1000 : 640, 460 * rows);
     fprintf(out, "set multiplot layout %d,%d\n", rows, panels > 1 ? 2 : 1);
     for (int i = 0; i < report->series_count; i++)
         if (report->series[i].run == drawn_run(report) && next_widest(last_log(&report->series[i]), NULL))
@@ -220,9 +220,9 @@ static enum qd_status write_bars(FILE *out, const qd_report *report)
             fprintf(out, "%d", row++);
             plot_value(out, bar->min);
             plot_value(out, bar->max);
-            fputs(" '", out);
+            fputs(" \"", out);
             report_print_gnuplot(out, report_module_name(report, bar->path));
-            fputs("'\n", out);
+            fputs("\"\n", out);
         }
         fputs("END\n", out);
         row++; /* a gap between models */
@@ -263,9 +263,9 @@ static enum qd_status write_sensitivity(FILE *out, const qd_report *report)
             const double drop = s->layers[l].only.drop;
             fprintf(out, "%d", l);
             plot_value(out, drop);
-            fputs(" '", out);
+            fputs(" \"", out);
             report_print_gnuplot(out, report_module_name(report, s->layers[l].name));
-            fputs("'\n", out);
+            fputs("\"\n", out);
             top = drop > top ? drop : top;
             bottom = drop < bottom ? drop : bottom;
         }
@@ -273,7 +273,7 @@ static enum qd_status write_sensitivity(FILE *out, const qd_report *report)
     }
     fprintf(out,
             "set xlabel 'drop of accuracy with this layer alone in INT8, points'\nset xrange [%.6g:%.6g]\n"
-            "set yrange [%d:-1]\nset ytics nomirror noenhanced font ',10'\nunset key\n",
+            "set yrange [%d:-1]\nset ytics nomirror noenhanced font ',10'\nunset key\nset lmargin 30\n",
             1.05 * bottom, top > bottom ? 1.05 * top : bottom + 1.0, LAYER_BARS);
     plot_open(out, "sensitivity", 820, 380 * report->sensitivity_count);
     fprintf(out, "set multiplot layout %d,1\n", report->sensitivity_count);

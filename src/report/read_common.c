@@ -91,11 +91,46 @@ double report_val_accuracy(const report_series *series, int64_t epoch)
     return NAN;
 }
 
+bool report_run_has_series(const qd_report *report, int run)
+{
+    for (int i = 0; i < report->series_count; i++)
+        if (report->series[i].run == run)
+            return true;
+    return false;
+}
+
+static bool lists_hash(const report_run *run, const char *sha256)
+{
+    const cJSON *hash;
+    cJSON_ArrayForEach(hash, run->hashes)
+    {
+        if (cJSON_IsString(hash) && strcmp(hash->valuestring, sha256) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool report_belongs(const qd_report *report, int run, int file_run, int sha256)
+{
+    if (file_run == run)
+        return true;
+    if (report_run_has_series(report, file_run) || !report_run_has_series(report, run))
+        return false;
+    const char *hash = qd_names_text(&report->names, sha256);
+    if (hash[0] != '\0' && lists_hash(&report->runs[run], hash))
+        return true;
+    for (int r = 0; r < report->run_count; r++)
+        if (r != run && report_run_has_series(report, r))
+            return false;
+    return true;
+}
+
 const report_sensitivity *report_find_sensitivity(const qd_report *report, const report_series *series)
 {
     for (int i = 0; i < report->sensitivity_count; i++) {
         const report_sensitivity *s = &report->sensitivities[i];
-        if (s->run == series->run && report_same_model(s->model, s->key, series->model, series->key))
+        if (report_belongs(report, series->run, s->run, s->sha256) &&
+            report_same_model(s->model, s->key, series->model, series->key))
             return s;
     }
     return NULL;
@@ -105,7 +140,8 @@ const report_analysis *report_find_analysis(const qd_report *report, const repor
 {
     for (int i = 0; i < report->analysis_count; i++) {
         const report_analysis *a = &report->analyses[i];
-        if (a->run == series->run && report_same_model(a->model, a->key, series->model, series->key))
+        if (report_belongs(report, series->run, a->run, a->sha256) &&
+            report_same_model(a->model, a->key, series->model, series->key))
             return a;
     }
     return NULL;

@@ -38,6 +38,13 @@ static enum qd_status read_model(const qd_report *report, int file, const cJSON 
     return *model && *key ? QD_OK : fail_memory(report, file);
 }
 
+/* Of the checkpoint; without memory the file is matched by its folder. */
+static int hash_name(qd_report *report, const cJSON *object)
+{
+    bool ok = true;
+    return report_name(report, object, "checkpoint_sha256", &ok);
+}
+
 /* ---- sensitivity ---- */
 
 static report_score read_score(const cJSON *object)
@@ -133,6 +140,7 @@ enum qd_status report_read_sensitivity(qd_report *report, int file, const cJSON 
     QD_TRY(read_model(report, file, json, &s->model, &s->key));
     QD_TRY(read_modes(report, file, json, s));
     QD_TRY(read_layers(report, file, json, s));
+    s->sha256 = hash_name(report, json);
     return read_kept(report, file, json, s);
 }
 
@@ -148,6 +156,7 @@ enum qd_status report_read_analysis(qd_report *report, int file, cJSON **json)
     a->run = report->files[file].run;
     a->epoch = report_number(*json, "epoch");
     QD_TRY(read_model(report, file, *json, &a->model, &a->key));
+    a->sha256 = hash_name(report, *json);
     a->json = *json;
     *json = NULL;
     return QD_OK;
@@ -204,6 +213,7 @@ static enum qd_status read_grid_row(qd_report *report, int file, const cJSON *it
         .file = file,
         .model = report_name(report, item, "model", &ok),
         .checkpoint = report_name(report, item, "checkpoint", &ok),
+        .sha256 = hash_name(report, item),
         .form = report_name(report, item, "form", &ok),
         .recipe = recipe_name(report, item_of(item, "recipe"), reference, &ok),
         .float_accuracy = report_number(item, "float_accuracy"),

@@ -202,6 +202,8 @@ static enum qd_status read_manifest(qd_report *report, int file, const cJSON *js
         return qd_fail(report->ctx, QD_ERR_INPUT, "'%s': expected a state", report->files[file].path);
     free(run->state);
     run->state = strdup(state);
+    cJSON_Delete(run->hashes);
+    run->hashes = cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(json, "files"), true);
     return run->state ? QD_OK : fail_memory(report);
 }
 

@@ -59,6 +59,7 @@ void qd_report_destroy(qd_report *report)
         free(report->runs[i].name);
         free(report->runs[i].state);
         cJSON_Delete(report->runs[i].models);
+        cJSON_Delete(report->runs[i].hashes);
         free_texts(report->runs[i].answers, QD_REPORT_ANSWERS);
     }
     for (int i = 0; i < report->series_count; i++)

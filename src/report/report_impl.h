@@ -74,6 +74,7 @@ typedef struct report_layer {
 typedef struct report_sensitivity {
     int file, run;
     char *model, *key;
+    int sha256; /* name; of the checkpoint */
     double epoch, images, max_drop;
     report_score real, int8;
     report_mode *modes;
@@ -90,6 +91,7 @@ typedef struct report_sensitivity {
 typedef struct report_analysis {
     int file, run;
     char *model, *key;
+    int sha256; /* name; of the checkpoint */
     double epoch;
     cJSON *json;
 } report_analysis;
@@ -97,7 +99,7 @@ typedef struct report_analysis {
 /* A row of the quantization grid. */
 typedef struct report_grid_row {
     int file;
-    int model, checkpoint, form, recipe; /* names; the model's is its key */
+    int model, checkpoint, sha256, form, recipe; /* names; the model's is its key */
     double float_accuracy, accuracy, drop, low, high, recovered;
 } report_grid_row;
 
@@ -123,6 +125,7 @@ typedef struct report_run {
     char *folder, *name;
     char *state;   /* of its manifest; NULL: none */
     cJSON *models; /* names its configuration asks for; NULL: unknown */
+    cJSON *hashes; /* of the files its manifest lists; NULL: unknown */
     char *answers[QD_REPORT_ANSWERS];
 } report_run;
 
@@ -180,6 +183,12 @@ const report_module *report_find_module(const report_log *log, int path);
 double report_val_accuracy(const report_series *series, int64_t epoch);
 const report_sensitivity *report_find_sensitivity(const qd_report *report, const report_series *series);
 const report_analysis *report_find_analysis(const qd_report *report, const report_series *series);
+
+bool report_run_has_series(const qd_report *report, int run);
+
+/* Whether a finding is about a run: its file lies in the run's folder, or in no run's and its checkpoint is one that
+ * the run's manifest lists, or nobody's while there is one run alone. */
+bool report_belongs(const qd_report *report, int run, int file_run, int sha256);
 
 /* Name of a module for readers: the network itself has an empty path. */
 const char *report_module_name(const qd_report *report, int path);

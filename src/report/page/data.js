@@ -20,7 +20,7 @@ const state = { run: -1 };
 const runsWithSeries = report.runs.map((run, index) => index).filter((index) => report.series.some((s) => s.run === index));
 const seriesOfRun = () => report.series.filter((s) => s.run === state.run);
 const sameModel = (a, b) => (a.key && b.key ? a.key === b.key : a.model === b.model);
-const ofRun = (list) => list.filter((item) => item.run === state.run);
+const ofRun = (list) => list.filter((item) => item.runs.includes(state.run));
 
 /* Models keep their colour through all sections. */
 const modelNames = [...new Set(report.series.map((s) => s.model).concat(report.sensitivities.map((s) => s.model)))];

@@ -147,7 +147,7 @@ function noiseSection() {
     }
     const edge = { label: `${report.noisy} dB: noise is 1 % of the energy`, colour: styleValue("--soft"), dash: [3, 4], xs: [0, 100], ys: [report.noisy, report.noisy] };
     const get = (key) => (r) => r.q[key][r.i], one = (v) => fixed(v, 1);
-    holder.replaceChildren(lineChart([...lines, edge], { x: "way through the network, % of its tensors", y: "SQNR, dB", height: 300, title: "Signal to quantization noise along the network" }),
+    holder.replaceChildren(lineChart([...lines, edge], { x: "way through the network, % of its tensors", xShort: "way, %", y: "SQNR, dB", height: 300, title: "Signal to quantization noise along the network" }),
       sortableTable(`Every quantized tensor at epoch ${epoch}`, [
         { title: "Model", get: (r) => r.model }, { title: "Order", get: (r) => r.order, num: true },
         { title: "Tensor", get: (r) => r.name, name: true },

@@ -12,10 +12,12 @@ const scoreMetrics = {
 };
 
 function modeBars(list) {
-  const rows = list.flatMap((s) => s.modes.filter((m) => known(m.score[1])).map((m) => ({
+  /* The same mode of all models side by side. */
+  const order = [...new Set(list.flatMap((s) => s.modes.map((m) => nameOf(m.name))))];
+  const rows = order.flatMap((mode) => list.flatMap((s) => s.modes.filter((m) => nameOf(m.name) === mode && known(m.score[1])).map((m) => ({
     name: modeTitles[nameOf(m.name)] || nameOf(m.name), detail: s.model, low: Math.min(0, m.score[1]), high: Math.max(0, m.score[1]),
     text: fixed(m.score[1], 2), colour: `var(${colourVariable(s.model)})`,
-  })));
+  }))));
   return rows.length ? barList(rows, "accuracy drop when only this is in INT8, points") : make("p", { class: "hint" }, "No modes in this file.");
 }
 

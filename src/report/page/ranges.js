@@ -76,7 +76,7 @@ function channelSection() {
     const entry = panel.entries[panel.at], widths = entry.min.map((v, i) => entry.max[i] - v).filter(known).sort((a, b) => a - b);
     const whole = Math.max(...entry.max.filter(known)) - Math.min(...entry.min.filter(known));
     panel.holder.replaceChildren(drawChannels(entry, sorted, colourOf(panel.analysis.model)),
-      make("p", { class: "facts" }, `${widths.length} channels; the tensor's range is ${short(whole)}, the median channel's ${short(widths[widths.length >> 1])}. Dark: the channels that set the range.`));
+      make("p", { class: "facts" }, `${widths.length} channels; the tensor's range is ${short(whole)}, the median channel's ${short(widths[widths.length >> 1])}. Highlighted: the channels that set the range.`));
   };
   panels.forEach(redraw);
   return make("div", {},
@@ -89,8 +89,8 @@ function channelSection() {
 /* ---- histograms ---- */
 
 function drawHistogram(tensor, logarithmic, colour) {
-  const counts = tensor.histogram.map((c) => (known(c) ? c : 0)), bins = counts.length, a = tensor.histogram_low, b = tensor.histogram_high;
-  const low = Math.min(a, tensor.min), high = Math.max(b, tensor.max), most = Math.max(1, ...counts);
+  const counts = tensor.histogram.map((c) => (known(c) ? c : 0)), bins = counts.length, a = tensor.min, b = tensor.max;
+  const low = a, high = b, most = Math.max(1, ...counts);
   const size = (count) => (count === 0 ? 0 : logarithmic ? (1 + Math.log10(count)) / (1 + Math.log10(most)) : count / most);
   return ownCanvas(260, `Histogram of ${tensor.name} with its codes`, (context, width, height) => {
     const left = 12, right = 12, bottom = 56, top = 8, span = high - low || 1;
@@ -135,7 +135,7 @@ function histogramSection() {
   const list = ofRun(report.analyses).filter((a) => a.tensors.some((t) => t.histogram && known(t.scale)));
   let logarithmic = true;
   const panels = list.map((analysis) => {
-    const tensors = analysis.tensors.filter((t) => t.histogram && t.histogram.length && known(t.scale) && known(t.histogram_low) && known(t.histogram_high) && known(t.min) && known(t.max));
+    const tensors = analysis.tensors.filter((t) => t.histogram && t.histogram.length && known(t.scale) && known(t.min) && known(t.max));
     /* First the tensor whose other channels are left the fewest codes. */
     const first = tensors.reduce((best, t, i) => (known(t.others_codes) && (best < 0 || t.others_codes < tensors[best].others_codes) ? i : best), -1);
     return { analysis, tensors, at: Math.max(0, first), holder: make("div") };

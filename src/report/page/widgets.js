@@ -14,7 +14,7 @@ function make(tag, attributes = {}, ...children) {
 }
 
 /* Sentences name commands between backticks. */
-const sentence = (text) => text.split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part));
+const sentence = (text) => text.replaceAll(" %", "\u00a0%").split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part));
 
 /* Links to the files that a section was drawn from. */
 function sourceLinks(files) {
@@ -144,7 +144,7 @@ function lineChart(lines, options) {
     const known = new Map(line.xs.map((x, i) => [x, values[i]]));
     return xs.map((x) => (known.has(x) ? known.get(x) : null));
   };
-  const data = [xs], series = [{ label: options.x, value: (u, v) => (v === null ? "–" : short(v)) }], bands = [];
+  const data = [xs], series = [{ label: options.xShort || options.x, value: (u, v) => (v === null ? "–" : short(v)) }], bands = [];
   for (const line of lines) {
     data.push(column(line, line.ys));
     series.push({
