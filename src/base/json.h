@@ -26,8 +26,8 @@ enum qd_status qd_json_write(qd_context *ctx, const char *path, const cJSON *jso
 /* The same with qd_json_print_line(): for large files of many numbers. */
 enum qd_status qd_json_write_line(qd_context *ctx, const char *path, const cJSON *json);
 
-/* Numbers made here or read from a file are cJSON_IsNumber() and keep their text in valuestring: replace such a node,
- * do not change its value. */
+/* Numbers made here, and whole ones read from a file, are cJSON_IsNumber() and keep their text in valuestring:
+ * replace such a node, do not change its value. */
 
 /* A number that prints like Python's float (with ".0" when whole); NaN and infinities become null. */
 cJSON *qd_json_double(double value);

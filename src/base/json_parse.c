@@ -269,7 +269,12 @@ static enum qd_status parse_number(parser *p, cJSON **out)
     cJSON *node;
     errno = 0;
     long long integer = whole ? strtoll(literal, NULL, 10) : 0;
-    node = whole && errno == 0 ? qd_json_int(integer) : qd_json_double(value);
+    if (whole && errno == 0)
+        node = qd_json_int(integer);
+    else if (value != floor(value))
+        node = cJSON_CreateNumber(value); /* prints as qd_json_double()'s would; that text costs most of a parse */
+    else
+        node = qd_json_double(value);
     free(literal);
     if (!node)
         return fail_memory(p);

@@ -67,11 +67,48 @@ void json_bool(json_out *out, const char *key, bool value)
     fputs(value ? "true" : "false", out->stream);
 }
 
+/* "-0.012345": five significant digits in plain notation, without zeros behind them. printf's %g does the same in ten
+ * times the time, which is what most of a page's data would take. */
+static size_t format_plain(double value, int exponent, char *text)
+{
+    static const double powers[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
+    const int shift = 4 - exponent; /* value * 10^shift has five digits before the point */
+    const double scaled = shift >= 0 ? fabs(value) * powers[shift] : fabs(value) / powers[-shift];
+    long long digits = llround(scaled);
+    int decimals = shift;
+    size_t used = 0;
+    char reversed[24];
+    while (decimals > 0 && digits % 10 == 0) {
+        digits /= 10;
+        decimals--;
+    }
+    for (; decimals < 0; decimals++)
+        digits *= 10;
+    for (int i = 0; digits > 0 || i <= decimals; i++) {
+        if (i == decimals && i > 0)
+            reversed[used++] = '.';
+        reversed[used++] = (char)('0' + digits % 10);
+        digits /= 10;
+    }
+    size_t length = 0;
+    if (value < 0.0)
+        text[length++] = '-';
+    while (used > 0)
+        text[length++] = reversed[--used];
+    return length;
+}
+
 void json_number(json_out *out, const char *key, double value)
 {
+    char text[32];
     put_key(out, key);
-    if (isfinite(value))
-        fprintf(out->stream, "%.5g", value);
-    else
+    const int exponent = value != 0.0 && isfinite(value) ? (int)floor(log10(fabs(value))) : 0;
+    if (!isfinite(value))
         fputs("null", out->stream);
+    else if (value == 0.0)
+        fputc('0', out->stream);
+    else if (exponent >= -5 && exponent <= 8)
+        fwrite(text, 1, format_plain(value, exponent, text), out->stream);
+    else
+        fprintf(out->stream, "%.5g", value);
 }
