@@ -77,7 +77,9 @@ static void print_page(FILE *out, const char *data, size_t size)
           "script-src '",
           out);
     print_scripts_digest(out);
-    fputs("'\">\n<title>quantdrift report</title>\n<style>\n", out);
+    fputs("'\">\n<title>quantdrift report</title>\n<!-- The charts are drawn by uPlot.\n", out);
+    fwrite(page_licence().data, 1, page_licence().size, out);
+    fputs("-->\n<style>\n", out);
     for (int i = 0; page_style(i).data; i++) {
         fwrite(page_style(i).data, 1, page_style(i).size, out);
         fputc('\n', out);

@@ -21,7 +21,7 @@
     X(ranges_js, "page/ranges.js")                                                                                   \
     X(findings_js, "page/findings.js")                                                                               \
     X(page_js, "page/page.js")
-#define MARKUP(X) X(markup, "page/page.html")
+#define MARKUP(X) X(markup, "page/page.html") X(licence, "vendor/uplot/LICENSE")
 
 STYLES(EMBED)
 SCRIPTS(EMBED)
@@ -47,4 +47,10 @@ page_asset page_markup(void)
 {
     const page_asset markup[] = {MARKUP(ASSET)};
     return markup[0];
+}
+
+page_asset page_licence(void)
+{
+    const page_asset markup[] = {MARKUP(ASSET)};
+    return markup[1];
 }

@@ -16,4 +16,7 @@ page_asset page_script(int index);
 /* The markup of the body, without the scripts. */
 page_asset page_markup(void);
 
+/* The licence of the chart library, which asks to be in every copy. */
+page_asset page_licence(void);
+
 #endif

@@ -87,6 +87,8 @@ static const struct {
     {"build/gcc/quantdrift run experiments/causes.json --data data/synth --dry-run --rate 100", NULL},
     {"build/gcc/quantdrift status results", NULL},
     {"build/gcc/quantdrift verify results/demo", NULL},
+    {"build/gcc/quantdrift report results/demo", NULL},
+    {"build/gcc/quantdrift compare results/demo", NULL},
     {"build/gcc/quantdrift bench infer results/demo/checkpoints/*_last.safetensors --frames data/synth/val "
      "--transform "
      "squash --threads 2",
