@@ -1,6 +1,6 @@
 /*
- * What the files of runs say, as tables, plots and one page. Nothing here loads a network: results files, manifests and
- * the files of `analyze`, `sensitivity` and the quantization grid are all there is, and what they lack is said.
+ * What the files of runs say, as tables, plots and one page. Nothing here loads a network: results files, manifests
+ * and the files of `analyze`, `sensitivity` and the quantization grid are all there is, and what they lack is said.
  */
 #ifndef QUANTDRIFT_REPORT_H
 #define QUANTDRIFT_REPORT_H
@@ -49,9 +49,9 @@ enum qd_status qd_report_write_page(const qd_report *report, const char *folder)
 enum qd_status qd_report_write_plots(const qd_report *report, const char *folder, char ***names);
 void qd_report_plots_free(char **names);
 
-/* Several runs or seeds: <folder>/compare.md, which refers to the picture of qd_report_write_compare_plot() when `plots`.
- * *text gets the table for a terminal, freed with free(). Errors: QD_ERR_INPUT (nothing was quantized in any run),
- * QD_ERR_IO, QD_ERR_MEMORY. */
+/* Several runs or seeds: <folder>/compare.md, which refers to the picture of qd_report_write_compare_plot() when
+ * `plots`. *text gets the table for a terminal, freed with free(). Errors: QD_ERR_INPUT (nothing was quantized in any
+ * run), QD_ERR_IO, QD_ERR_MEMORY. */
 enum qd_status qd_report_write_compare(const qd_report *report, const char *folder, bool plots, char **text);
 
 /* The script of its one chart, <folder>/compare.gp. Errors: QD_ERR_IO, QD_ERR_MEMORY. */

@@ -1,6 +1,6 @@
 #include "base/file.h"
 #include "cli/options.h"
-#include "cli/plots.h"
+#include "cli/plot_drawing.h"
 #include <quantdrift/report.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -100,15 +100,17 @@ static size_t format_plain(double value, int exponent, char *text)
 
 void json_number(json_out *out, const char *key, double value)
 {
-    char text[32];
+    char text[32] = "";
     put_key(out, key);
     const int exponent = value != 0.0 && isfinite(value) ? (int)floor(log10(fabs(value))) : 0;
     if (!isfinite(value))
         fputs("null", out->stream);
     else if (value == 0.0)
         fputc('0', out->stream);
-    else if (exponent >= -5 && exponent <= 8)
-        fwrite(text, 1, format_plain(value, exponent, text), out->stream);
-    else
+    else if (exponent < -5 || exponent > 8)
         fprintf(out->stream, "%.5g", value);
+    else {
+        const size_t length = format_plain(value, exponent, text);
+        fwrite(text, 1, length, out->stream);
+    }
 }

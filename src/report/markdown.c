@@ -208,29 +208,30 @@ static void print_sensitivity(FILE *out, const qd_report *report, const report_s
 
 static int compare_rows(const void *left, const void *right)
 {
-    const report_grid_row *const *a = left, *const *b = right;
-    const double gain_a = isnan((*a)->recovered) ? -INFINITY : (*a)->recovered;
-    const double gain_b = isnan((*b)->recovered) ? -INFINITY : (*b)->recovered;
+    const report_grid_row *a = left, *b = right;
+    const double gain_a = isnan(a->recovered) ? -INFINITY : a->recovered;
+    const double gain_b = isnan(b->recovered) ? -INFINITY : b->recovered;
     if (gain_a != gain_b)
         return gain_a < gain_b ? 1 : -1;
-    return (*a > *b) - (*a < *b);
+    /* Names are numbered as the files have them. */
+    return a->model != b->model ? a->model - b->model : a->recipe - b->recipe;
 }
 
 /* Rows of every model in order of what they gain. */
 static enum qd_status print_grid(FILE *out, const qd_report *report)
 {
-    const report_grid_row **rows = malloc((size_t)report->grid_count * sizeof *rows);
+    report_grid_row *rows = malloc((size_t)report->grid_count * sizeof *rows);
     if (!rows)
         return qd_fail(report->ctx, QD_ERR_MEMORY, "report: out of memory");
     for (int i = 0; i < report->grid_count; i++)
-        rows[i] = &report->grid[i];
-    qsort((void *)rows, (size_t)report->grid_count, sizeof *rows, compare_rows);
+        rows[i] = report->grid[i];
+    qsort(rows, (size_t)report->grid_count, sizeof *rows, compare_rows);
     fputs("\n## Recipes\n\nThe recipes that gain most, by what differs from the first row of their file.\n\n"
           "| model | recipe | form | float % | accuracy % | drop, points | gains, points "
           "|\n|---|---|---|--:|--:|--:|--:|\n",
           out);
     for (int i = 0; i < report->grid_count && i < GRID_COUNT; i++) {
-        const report_grid_row *row = rows[i];
+        const report_grid_row *row = &rows[i];
         fputs("|", out);
         print_name(out, qd_names_text(&report->names, row->model));
         print_name(out, qd_names_text(&report->names, row->recipe));
@@ -241,7 +242,7 @@ static enum qd_status print_grid(FILE *out, const qd_report *report)
         print_cell(out, row->recovered, 2);
         fputs("\n", out);
     }
-    free((void *)rows);
+    free(rows);
     return QD_OK;
 }
 

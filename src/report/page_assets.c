@@ -1,15 +1,16 @@
 /* Embeds the page's sources: the assembler includes the bytes, so that they stay files of their own. The Makefile
  * builds from the top of the tree, which the paths are relative to, and knows what this object depends on. */
 #include "report/page_assets.h"
+#include <stdint.h>
 
 #define EMBED(name, path)                                                                                            \
     __asm__(".pushsection .rodata\n"                                                                                 \
             ".global qd_asset_" #name "\n.hidden qd_asset_" #name "\nqd_asset_" #name ":\n"                          \
-            ".incbin \"src/report/" path "\"\n"                                                                      \
-            ".global qd_asset_end_" #name "\n.hidden qd_asset_end_" #name "\nqd_asset_end_" #name ":\n"              \
-            ".byte 0\n.popsection\n");                                                                               \
+            ".incbin \"src/report/" path "\"\n1:\n.balign 4\n"                                                       \
+            ".global qd_asset_bytes_" #name "\n.hidden qd_asset_bytes_" #name "\nqd_asset_bytes_" #name ":\n"        \
+            ".long 1b - qd_asset_" #name "\n.popsection\n");                                                         \
     extern const char qd_asset_##name[] __attribute__((visibility("hidden")));                                       \
-    extern const char qd_asset_end_##name[] __attribute__((visibility("hidden")));
+    extern const uint32_t qd_asset_bytes_##name __attribute__((visibility("hidden")));
 
 /* Each file once: in the order in which they stand in the page. */
 #define STYLES(X) X(uplot_css, "vendor/uplot/uPlot.min.css") X(page_css, "page/page.css")
@@ -29,7 +30,7 @@ MARKUP(EMBED)
 
 #define COUNT_ONE(name, path) +1
 enum { STYLE_COUNT = 0 STYLES(COUNT_ONE), SCRIPT_COUNT = 0 SCRIPTS(COUNT_ONE) };
-#define ASSET(name, path) {qd_asset_##name, (size_t)(qd_asset_end_##name - qd_asset_##name)},
+#define ASSET(name, path) {qd_asset_##name, qd_asset_bytes_##name},
 
 page_asset page_style(int index)
 {

@@ -107,7 +107,7 @@ static void print_quantized(json_out *out, const report_series *s, enum page_det
         json_int(out, NULL, all->tensors[t].name);
     json_close(out, ']');
     json_open(out, "quantized", '[');
-    for (int e = 0; e < s->quantized_count; e++) {
+    for (int e = 0; all && e < s->quantized_count; e++) {
         const report_quantized *q = &s->quantized[e];
         json_open(out, NULL, '{');
         json_int(out, "epoch", q->epoch);

@@ -1,4 +1,4 @@
-#include "cli/plots.h"
+#include "cli/plot_drawing.h"
 #include "base/error.h"
 #include <errno.h>
 #include <stdio.h>
