@@ -3,7 +3,7 @@
  *
  * x, y: [n][h][w][C]; per channel c over the m = n·h·w rows:
  *   training    mean = Σx/m, var = Σx²/m - mean²; running = (1 - momentum)·running + momentum·(mean, var·m/(m-1))
- *   evaluation  mean, var = running statistics
+ *   evaluation  mean, var = running statistics; in training as well when they are frozen
  *   invstd = 1/√(var + eps), scale = gamma·invstd, shift = beta - mean·scale
  *   y = activation(x·scale + shift)
  * saved: mean, invstd, scale, shift, each [C] of the layer's dtype. Sums and statistics are in double.
@@ -27,7 +27,7 @@ static enum qd_status infer(qd_context *ctx, const char *name, const void *confi
         return qd_fail(ctx, QD_ERR_SHAPE, "batchnorm2d '%s': expected %lld channels, got %lld", name,
                        (long long)bn->channels, (long long)in->c);
     const qd_param_decl vector = {.rank = 1, .shape = {bn->channels}, .order = QD_ORDER_CONTIGUOUS};
-    *decl = (qd_layer_decl){.out = *in, .param_count = 2, .buffer_count = 2, .counts_batches = true};
+    *decl = (qd_layer_decl){.out = *in, .param_count = 2, .buffer_count = 2, .counts_batches = !bn->frozen};
     decl->params[0] = decl->params[1] = decl->buffers[0] = decl->buffers[1] = vector;
     decl->params[0].suffix = "weight";
     decl->params[0].initial = 1.0;
@@ -43,6 +43,12 @@ static unsigned backward_needs(const void *config, enum qd_activation fused)
     (void)config;
     (void)fused; /* its input is recomputed from x */
     return QD_NEEDS_INPUT0;
+}
+
+/* Whether statistics are those of the batch. */
+static bool follows_batch(const qd_layer_call *call)
+{
+    return call->training && !((const qd_batchnorm2d_config *)call->config)->frozen;
 }
 
 static int64_t row_count(const qd_dims *in, int64_t n)
@@ -131,12 +137,12 @@ static enum qd_status forward(const qd_layer_call *call)
 {
     const enum qd_dtype dtype = call->dtype;
     const int64_t channels = call->in[0].c, rows = row_count(&call->in[0], call->n);
-    if (call->training && rows < 2)
+    if (follows_batch(call) && rows < 2)
         return qd_fail(call->ctx, QD_ERR_SHAPE,
                        "batchnorm2d '%s': expected more than 1 value per channel when training, got %lld; use larger "
                        "images, or set drop_last so that no batch has a single image",
                        call->name, (long long)rows);
-    if (call->training) {
+    if (follows_batch(call)) {
         const double *sums = batch_sums(call);
         const double m = (double)rows;
         for (int64_t c = 0; c < channels; c++) {
@@ -201,7 +207,7 @@ static enum qd_status backward(const qd_layer_call *call)
 
     void *mean_dz = sums + partials * 2 * channels;
     void *mean_dz_xhat = qd_element(mean_dz, dtype, channels);
-    const double per_row = call->training ? 1.0 / (double)rows : 0.0;
+    const double per_row = follows_batch(call) ? 1.0 / (double)rows : 0.0;
     for (int64_t c = 0; c < channels; c++) {
         if (call->grad[0])
             qd_element_put(call->grad[0], dtype, c, sums[channels + c]);

@@ -147,6 +147,7 @@ typedef struct qd_conv2d_config {
 typedef struct qd_batchnorm2d_config {
     int64_t channels;
     double eps, momentum; /* PyTorch's defaults: 1e-5, 0.1 */
+    bool frozen;          /* running statistics in training, too, and unchanged by it */
 } qd_batchnorm2d_config;
 
 typedef struct qd_activation_config {
@@ -168,5 +169,11 @@ typedef struct qd_dropout_config {
 typedef struct qd_stochastic_depth_config {
     double p; /* probability of dropping a whole sample's branch ("row") */
 } qd_stochastic_depth_config;
+
+typedef struct qd_fake_quant_config {
+    int bits; /* 2 to 16 */
+    bool symmetric;
+    double averaging; /* share of a new batch in the range, above 0 and at most 1; PyTorch: 0.01 */
+} qd_fake_quant_config;
 
 #endif

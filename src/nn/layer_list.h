@@ -13,6 +13,8 @@
     X(add)              /* input0 + input1 */                                                                        \
     X(channel_multiply) /* input0 (h, w) times input1 (1x1 gate): squeeze-excite */                                  \
     X(dropout)          /* elementwise */                                                                            \
-    X(stochastic_depth) /* per sample, mode "row" */
+    X(stochastic_depth) /* per sample, mode "row" */                                                                 \
+    X(multiply)         /* input0 times input1 */                                                                    \
+    X(fake_quant)       /* rounded to codes and back; quantization-aware training */
 
 #endif

@@ -56,6 +56,7 @@ static const qd_batchnorm2d_config c1 = {.channels = 1, .eps = 1e-5, .momentum =
 static const qd_batchnorm2d_config c3 = {.channels = 3, .eps = 1e-5, .momentum = 0.1};
 static const qd_batchnorm2d_config c17 = {.channels = 17, .eps = 1e-5, .momentum = 0.1};
 static const qd_batchnorm2d_config c40 = {.channels = 40, .eps = 1e-3, .momentum = 0.01};
+static const qd_batchnorm2d_config f3 = {.channels = 3, .eps = 1e-5, .momentum = 0.1, .frozen = true};
 
 #define DIMS(channels, height, width)                                                                                \
     {                                                                                                                \
@@ -71,6 +72,8 @@ static const gradcheck_case plain_cases[] = {
     {.name = "training, one channel", .config = &c1, .in = DIMS(1, 3, 5), .n = 3, .training = true},
     /* 3·35·35·40 values: several partial sums and several pieces, none of them full. */
     {.name = "training, several partial sums", .config = &c40, .in = DIMS(40, 35, 35), .n = 3, .training = true},
+    {.name = "training, frozen", .config = &f3, .in = DIMS(3, 5, 7), .n = 2, .training = true},
+    {.name = "training, frozen, one value", .config = &f3, .in = DIMS(3, 1, 1), .n = 1, .training = true},
     {.name = "evaluation", .config = &c3, .in = DIMS(3, 5, 7), .n = 2},
     {.name = "evaluation, one value per channel", .config = &c17, .in = DIMS(17, 1, 1), .n = 1},
     {.name = "evaluation, several partial sums", .config = &c40, .in = DIMS(40, 35, 35), .n = 3},

@@ -1,4 +1,4 @@
-/* Layers of two inputs, and layers that drop: sum, squeeze-excite product, dropout, stochastic depth. */
+/* Layers of two inputs, and layers that drop: sum, product, squeeze-excite product, dropout, stochastic depth. */
 #include "support/gradcheck.h"
 
 #define MAP(channels, height, width)                                                                                 \
@@ -17,6 +17,14 @@ static const gradcheck_case add_cases[] = {
 };
 
 GRADCHECK_CASES(add, all, add_cases)
+
+static const gradcheck_case product_cases[] = {
+    {.name = "odd map", .in = {MAP(5, 3, 7), MAP(5, 3, 7)}, .n = 2, .training = true},
+    {.name = "several pieces", .in = {MAP(9, 41, 37), MAP(9, 41, 37)}, .n = 3, .training = true},
+    {.name = "vector", .in = {VECTOR(3), VECTOR(3)}, .n = 1},
+};
+
+GRADCHECK_CASES(multiply, all, product_cases)
 
 static const gradcheck_case multiply_cases[] = {
     {.name = "odd map", .in = {MAP(5, 3, 7), MAP(5, 1, 1)}, .n = 2, .training = true},

@@ -440,6 +440,14 @@ static void check_inputs_kept(const run *r)
 
 /* ---- the checks ---- */
 
+/* The function whose derivative backward() is, into y. */
+static void run_differenced(run *r)
+{
+    run_forward(r);
+    for (int64_t j = 0; r->c->surrogate && j < block_count(r, &r->y); j++)
+        put(r, &r->y, j, r->c->surrogate(r->c, get(r, &r->x[0], j)));
+}
+
 /* Σ dy·(y at value + eps − y at value − eps) / 2 eps; summed over differences, so that outputs that do not
  * move add no rounding. */
 static double numerical_derivative(run *r, block *b, int64_t i, double *y_plus)
@@ -449,10 +457,10 @@ static double numerical_derivative(run *r, block *b, int64_t i, double *y_plus)
     double sum = 0;
 
     put(r, b, i, plus);
-    run_forward(r);
+    run_differenced(r);
     memcpy(y_plus, block_data(&r->y), r->y.bytes);
     put(r, b, i, minus);
-    run_forward(r);
+    run_differenced(r);
     put(r, b, i, value);
     for (int64_t j = 0; j < block_count(r, &r->y); j++)
         sum += r->v->dy[j] * (y_plus[j] - get(r, &r->y, j));

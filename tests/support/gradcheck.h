@@ -34,6 +34,9 @@ typedef struct gradcheck_case {
     /* Changes the drawn values before they are used: for layers whose kinks depend on more than one value. The
      * arrays have the layer's memory order. Values are rounded to float afterwards. May be NULL. */
     void (*prepare)(const struct gradcheck_case *c, double *const x[], double *const param[], double *const buffer[]);
+    /* For layers whose backward pass is by definition the derivative of another function: that function, of one value
+     * of the first input. Differences are then taken of it. NULL: of the forward pass. */
+    double (*surrogate)(const struct gradcheck_case *c, double x);
     /* Largest float error in units of the tensor's largest value; 0: 1e-5 (see gradcheck.c). */
     double f32_tolerance;
 } gradcheck_case;
