@@ -102,6 +102,8 @@ static enum qd_status add_node(const exporter *e, int index)
     case QD_LAYER_stochastic_depth: /* identities in evaluation mode */
         *result = x;
         return QD_OK;
+    case QD_LAYER_multiply: /* of networks in training only */
+    case QD_LAYER_fake_quant:
     case QD_LAYER_COUNT:
         break;
     }

@@ -33,11 +33,12 @@ enum qd_status qd_config_init(qd_context *ctx, qd_config *config)
                          .sqnr_images = 64,
                          .batch_size = 16,
                          .recipe = qd_quant_recipe_defaults()},
+        .qat = {.from = strdup("last"), .lr = 0.001, .averaging = 0.01},
     };
     for (const qd_model_info *const *model = qd_model_list(); *model; model++)
         if (!(*model)->variant_of)
             config->models[config->model_count++] = *model;
-    if (!config->data_dir || !config->output_dir) {
+    if (!config->data_dir || !config->output_dir || !config->qat.from) {
         qd_config_free(config);
         return qd_fail(ctx, QD_ERR_MEMORY, "configuration: out of memory");
     }
@@ -49,6 +50,7 @@ void qd_config_free(qd_config *config)
     free(config->data_dir);
     free(config->output_dir);
     qd_recipe_free_lists(&config->quantization.recipe);
+    free(config->qat.from);
     *config = (qd_config){0};
 }
 
@@ -430,6 +432,8 @@ static bool is_told(const qd_config *config, const qd_config *defaults, const qd
         return true;
     case QD_DECIDES_RECIPE:
         return !qd_config_same_value(config, defaults, key, done);
+    case QD_DECIDES_QAT:
+        return config->qat.num_epochs > 0;
     }
     return true;
 }

@@ -30,6 +30,13 @@ typedef struct qd_quantization_config {
     qd_quant_recipe recipe; /* its lists are owned: recipe_lists.h */
 } qd_quantization_config;
 
+typedef struct qd_qat_config {
+    int64_t num_epochs; /* 0: none */
+    char *from;         /* owned; "last": the run's own */
+    double lr;
+    double averaging;
+} qd_qat_config;
+
 enum qd_keep_checkpoints {
     QD_KEEP_ALL, /* of every logged epoch, the best and the last */
     QD_KEEP_LAST /* the best and the last */
@@ -61,6 +68,7 @@ typedef struct qd_config {
     bool tensorboard;
     int keep_checkpoints; /* enum qd_keep_checkpoints */
     qd_quantization_config quantization;
+    qd_qat_config qat;
 } qd_config;
 
 struct qd_experiment {
@@ -90,7 +98,8 @@ enum qd_decides {
     QD_DECIDES_FILES,        /* which files are left beside the same results */
     QD_DECIDES_TRAINING,     /* the trained networks or what is logged of them: part of the hash */
     QD_DECIDES_QUANTIZATION, /* what is measured on checkpoints afterwards */
-    QD_DECIDES_RECIPE        /* likewise, how a network is quantized; results name it where it is not the default */
+    QD_DECIDES_RECIPE,       /* likewise, how a network is quantized; results name it where it is not the default */
+    QD_DECIDES_QAT           /* a network trained further, when there is one */
 };
 
 /* One key. Nested keys have a dot in their name. */

@@ -136,6 +136,15 @@ static const qd_config_key keys[] = {
            "share of adaround's steps without that term"),
     RECIPE("adaround_seed", QD_KEY_INT, .remedies.adaround_settings.seed, 0, MAX_EXACT, NULL,
            "seed that draws adaround's positions"),
+    {"qat.num_epochs", QD_KEY_INT, AT(qat.num_epochs), 0, MAX_COUNT, NULL, QD_DECIDES_QAT,
+     "epochs of quantization-aware training after the others; 0: none"},
+    {"qat.from", QD_KEY_STRING, AT(qat.from), 0, 0, NULL, QD_DECIDES_QAT,
+     "where it begins: \"last\", the run's own last checkpoint; else a file, or a folder with "
+     "<model>_last.safetensors"},
+    {"qat.lr", QD_KEY_DOUBLE, AT(qat.lr), 0, 1e300, NULL, QD_DECIDES_QAT,
+     "its learning rate in the first epoch; cosine annealing to 0 over qat.num_epochs"},
+    {"qat.averaging", QD_KEY_DOUBLE, AT(qat.averaging), 1e-6, 1, NULL, QD_DECIDES_QAT,
+     "share of a new batch in the moving averages of ranges"},
 };
 
 #define KEY_COUNT ((int)(sizeof(keys) / sizeof(keys[0])))

@@ -2,7 +2,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "experiment/run.h"
-#include "quantize/quantize_recipe.h"
+#include "quantize/qat.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,22 +16,26 @@ static enum qd_status model_bytes(qd_run *run, const qd_model_info *model, doubl
     qd_graph *graph = NULL;
     enum qd_status status = QD_OK;
     const qd_quant_recipe *recipe = &config->quantization.recipe;
-    size_t training, inference, observing, quantized = 0;
+    size_t training, inference, observing, quantized = 0, aware = 0;
     QD_TRY(qd_model_build(run->ctx, model, &model_config, &graph));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_TRAINING(config->batch_size), &training));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_INFERENCE(config->batch_size), &inference));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_OBSERVING(config->batch_size), &observing));
-    if (config->quantization.enabled)
+    if (config->quantization.enabled || config->qat.num_epochs > 0)
         QD_TRY_GOTO(qd_qgraph_bytes(run->ctx, graph, &recipe->scheme,
                                     qd_recipe_max_batch(recipe, qd_quantize_batch(config)), &quantized));
+    if (config->qat.num_epochs > 0)
+        QD_TRY_GOTO(qd_qat_bytes(run->ctx, graph, recipe, config->batch_size, &aware));
     const qd_loader_config train_loader = qd_run_loader_config(run, graph, true);
     const qd_loader_config val_loader = qd_run_loader_config(run, graph, false);
     double weights = (double)graph->param_elements * sizeof(float),
            buffers = (double)graph->buffer_elements * sizeof(float);
     /* One after the other at a logged epoch. */
     double logging = (double)(observing > quantized ? observing : quantized);
-    *out = 3.0 * weights + buffers + (double)training + (double)inference + logging +
-           (double)qd_loader_bytes(&train_loader) + (double)qd_loader_bytes(&val_loader);
+    const double first = 3.0 * weights + (double)training + logging;
+    const double second = aware > 0 ? weights + (double)aware + (double)quantized : 0.0; /* for quantization */
+    *out = (first > second ? first : second) + buffers + (double)inference + (double)qd_loader_bytes(&train_loader) +
+           (double)qd_loader_bytes(&val_loader);
 fail:
     qd_graph_destroy(graph);
     return status;

@@ -358,7 +358,8 @@ enum qd_status qd_model_run_execute(qd_run *run, int model_index)
     qd_model_run m = {.run = run,
                       .model = run->config->models[model_index],
                       .model_config = qd_run_model_config(run),
-                      .rng = run->rng};
+                      .rng = run->rng,
+                      .epoch_count = run->config->num_epochs};
     qd_resume_point point = {0};
     enum qd_status status = QD_OK;
     qd_results_init(m.model, &m.results);

@@ -1,6 +1,7 @@
 /* One logged epoch through the quantizer: quantize as the recipe says, measure, evaluate. */
 #include "base/arena.h"
 #include "base/error.h"
+#include "exchange/encodings_export.h"
 #include "experiment/run.h"
 #include "experiment/selection.h"
 #include "quantize/quantize_recipe.h"
@@ -94,22 +95,47 @@ static enum qd_status give_images(void *user, int64_t first, int64_t n, float *i
     return qd_progress_report(c->s->m, first / batch + 1, batches, first + n, NULL, NULL);
 }
 
+static qd_recipe_job job_of(const stage *s, const qd_quant_recipe *recipe, calibration *images)
+{
+    return (qd_recipe_job){.ctx = s->m->run->ctx,
+                           .graph = s->m->graph,
+                           .state = s->m->state,
+                           .recipe = recipe,
+                           .images = {.source = give_images, .user = images, .count = images->count},
+                           .batch = s->batch};
+}
+
+static enum qd_status select_images(const stage *s, calibration *c)
+{
+    const qd_run *run = s->m->run;
+    const qd_quantization_config *config = &run->config->quantization;
+    return qd_select_random(run->ctx, run->training, (uint64_t)config->calibration_seed, config->calibration_images,
+                            s->indices, &c->count);
+}
+
 static enum qd_status quantize(stage *s, int64_t *image_count)
 {
-    const qd_model_run *m = s->m;
-    const qd_run *run = m->run;
-    const qd_quantization_config *config = &run->config->quantization;
     calibration c = {.s = s};
-    QD_TRY(qd_select_random(run->ctx, run->training, (uint64_t)config->calibration_seed, config->calibration_images,
-                            s->indices, &c.count));
-    const qd_recipe_job job = {.ctx = run->ctx,
-                               .graph = m->graph,
-                               .state = m->state,
-                               .recipe = &config->recipe,
-                               .images = {.source = give_images, .user = &c, .count = c.count},
-                               .batch = s->batch};
+    qd_progress_begin(s->m, "calibrate");
+    QD_TRY(select_images(s, &c));
+    const qd_recipe_job job = job_of(s, &s->m->run->config->quantization.recipe, &c);
     *image_count = c.count;
     return qd_recipe_quantize(&job, &s->qgraph);
+}
+
+/* Scheme, overrides and exclusions of the recipe; what its remedies would mend, the network was trained for. */
+static enum qd_status quantize_with(stage *s, const qd_known_ranges *ranges)
+{
+    const qd_run *run = s->m->run;
+    qd_quant_recipe recipe = run->config->quantization.recipe;
+    calibration c = {.s = s};
+    recipe.remedies = qd_quant_recipe_defaults().remedies;
+    QD_TRY(select_images(s, &c));
+    const qd_recipe_job job = job_of(s, &recipe, &c);
+    QD_TRY(qd_recipe_fold(&job, &s->qgraph));
+    QD_TRY(ranges->set(ranges->user, s->qgraph));
+    QD_TRY(qd_qgraph_finalize(s->qgraph));
+    return qd_qgraph_write_encodings(run->ctx, ranges->encodings, s->m->model->name, ranges->calibrator, s->qgraph);
 }
 
 static enum qd_status measure_batch(stage *s, int64_t n, void *user)
@@ -207,6 +233,12 @@ static enum qd_status copy_records(const stage *s, qd_quantized_epoch *out)
 
 enum qd_status qd_quantize_epoch(qd_model_run *m, int64_t epoch, qd_quantized_epoch *out)
 {
+    return qd_quantize_epoch_with(m, epoch, NULL, out);
+}
+
+enum qd_status qd_quantize_epoch_with(qd_model_run *m, int64_t epoch, const qd_known_ranges *ranges,
+                                      qd_quantized_epoch *out)
+{
     const qd_run *run = m->run;
     const qd_quantization_config *config = &run->config->quantization;
     enum qd_status status = QD_OK;
@@ -214,8 +246,7 @@ enum qd_status qd_quantize_epoch(qd_model_run *m, int64_t epoch, qd_quantized_ep
     stage s = {0};
     QD_TRY_GOTO(create_stage(&s, m));
 
-    qd_progress_begin(m, "calibrate");
-    QD_TRY_GOTO(quantize(&s, &q.calibration_images));
+    QD_TRY_GOTO(ranges ? quantize_with(&s, ranges) : quantize(&s, &q.calibration_images));
 
     qd_progress_begin(m, "sqnr");
     q.sqnr_images = qd_select_balanced(run->validation, config->sqnr_images, s.indices);

@@ -226,7 +226,8 @@ enum qd_status qd_run_files_list(qd_context *ctx, const qd_config *config, char 
     for (size_t i = 0; done && i < sizeof fixed / sizeof fixed[0]; i++)
         done = add_if_there(&list, folder, strdup(fixed[i]));
     for (int m = 0; done && m < config->model_count; m++)
-        done = add_if_there(&list, folder, qd_format("%s_results.json", config->models[m]->name));
+        done = add_if_there(&list, folder, qd_format("%s_results.json", config->models[m]->name)) &&
+               add_if_there(&list, folder, qd_format("%s" QD_QAT_ENCODINGS_SUFFIX, config->models[m]->name));
     for (int m = 0; done && m < config->model_count; m++) {
         for (int format = 0; done && format < QD_EXPORT_FORMAT_COUNT; format++) {
             if (!(config->export_formats & 1u << format))

@@ -26,6 +26,7 @@ void qd_results_free(qd_results *results)
     qd_results_drop_quantized(results);
     free(results->quantized);
     free(results->quantization_settings);
+    qd_qat_record_free(&results->qat);
     *results = (qd_results){0};
 }
 
@@ -138,6 +139,23 @@ char *qd_quantization_settings(const qd_config *config)
 {
     cJSON *json = qd_config_json(config, true);
     char *line = json ? qd_json_print_line(cJSON_GetObjectItemCaseSensitive(json, "quantization")) : NULL;
+    cJSON_Delete(json);
+    return line;
+}
+
+void qd_qat_record_free(qd_qat_record *record)
+{
+    free(record->settings);
+    free(record->from);
+    free(record->history);
+    *record = (qd_qat_record){0};
+}
+
+/* Training keys count too: batch size, momentum, seed … */
+char *qd_qat_settings(const qd_config *config)
+{
+    cJSON *json = qd_config_json(config, true);
+    char *line = json ? qd_json_print_line(json) : NULL;
     cJSON_Delete(json);
     return line;
 }

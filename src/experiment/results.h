@@ -48,6 +48,20 @@ typedef struct qd_quantized_epoch {
     int weight_count;
 } qd_quantized_epoch;
 
+/* What quantization-aware training made of a checkpoint, all on the same images: float and int8 of the network it
+ * began with, and of the one it ended with. */
+typedef struct qd_qat_record {
+    char *settings; /* the keys that decide it in one line, owned; NULL: none was done */
+    char *from;     /* the checkpoint as the configuration calls it, owned */
+    char source_sha256[65];
+    qd_history_entry *history; /* owned; epochs from 1; validation of the simulated network */
+    int history_count;
+    bool reestimated; /* BatchNorm, at the end */
+    int64_t eval_images;
+    double float_loss, float_accuracy, static_int8_loss, static_int8_accuracy;
+    double trained_float_loss, trained_float_accuracy, int8_loss, int8_accuracy;
+} qd_qat_record;
+
 /* Seconds over the whole run of the model, interruptions left out, and what else differs from run to run. */
 typedef struct qd_timing {
     double train_s, validate_s, observe_s, quantize_s, data_wait_s;
@@ -64,6 +78,7 @@ typedef struct qd_results {
     qd_quantized_epoch *quantized;
     int quantized_count;
     char *quantization_settings; /* as the file that was read says, owned; NULL: made in this run */
+    qd_qat_record qat;
     qd_timing timing;
 } qd_results;
 
@@ -89,6 +104,9 @@ void qd_results_truncate(qd_results *results, int64_t epoch);
 /* Drops all quantization. */
 void qd_results_drop_quantized(qd_results *results);
 
+/* Empties a record of quantization-aware training. */
+void qd_qat_record_free(qd_qat_record *record);
+
 /* The entry of an epoch; NULL when there is none. */
 const qd_history_entry *qd_results_find_history(const qd_results *results, int64_t epoch);
 const qd_epoch_log *qd_results_find_log(const qd_results *results, int64_t epoch);
@@ -98,6 +116,9 @@ const qd_module_record *qd_epoch_log_find(const qd_epoch_log *log, const char *p
 /* The quantization settings of a configuration in one line, as results files record them; freed with free(), NULL
  * when memory is short. */
 char *qd_quantization_settings(const qd_config *config);
+
+/* Likewise all that decides quantization-aware training beside the checkpoint it begins with. */
+char *qd_qat_settings(const qd_config *config);
 
 /* "<output_dir>/<model>_results.json"; NULL when memory is short; freed with free(). */
 char *qd_results_path(const char *output_dir, const qd_model_info *model);

@@ -196,6 +196,39 @@ fail:
     return status;
 }
 
+/* A copy, of "" for what is no text; NULL when memory is short. */
+static char *get_owned_text(reader *r, const cJSON *object, const char *key)
+{
+    const cJSON *item = get(r, object, key);
+    if (!cJSON_IsString(item) && !r->where)
+        r->where = key;
+    return strdup(cJSON_IsString(item) ? item->valuestring : "");
+}
+
+static enum qd_status read_qat(qd_context *ctx, reader *r, const cJSON *object, qd_qat_record *qat)
+{
+    qd_results history = {0};
+    qat->settings = get_owned_text(r, object, "settings");
+    qat->from = get_owned_text(r, object, "from");
+    if (!qat->settings || !qat->from)
+        return qd_fail(ctx, QD_ERR_MEMORY, "results: out of memory");
+    get_text(r, object, "from_sha256", qat->source_sha256, sizeof qat->source_sha256);
+    qat->reestimated = cJSON_IsTrue(get(r, object, "batchnorm_reestimated"));
+    qat->eval_images = get_int(r, object, "eval_images");
+    qat->float_loss = get_double(r, object, "float_loss");
+    qat->float_accuracy = get_double(r, object, "float_accuracy");
+    qat->static_int8_loss = get_double(r, object, "static_int8_loss");
+    qat->static_int8_accuracy = get_double(r, object, "static_int8_accuracy");
+    qat->trained_float_loss = get_double(r, object, "trained_float_loss");
+    qat->trained_float_accuracy = get_double(r, object, "trained_float_accuracy");
+    qat->int8_loss = get_double(r, object, "int8_loss");
+    qat->int8_accuracy = get_double(r, object, "int8_accuracy");
+    const enum qd_status status = read_history(ctx, r, get(r, object, "training_history"), &history);
+    qat->history = history.history;
+    qat->history_count = history.history_count;
+    return status;
+}
+
 static void read_timing(reader *r, const cJSON *object, qd_timing *timing)
 {
     timing->train_s = get_double(r, object, "train_s");
@@ -222,6 +255,9 @@ static enum qd_status read_root(qd_context *ctx, reader *r, const cJSON *root, q
     {
         QD_TRY(read_quantized_epoch(ctx, r, epoch, results));
     }
+    const cJSON *qat = cJSON_GetObjectItemCaseSensitive(root, "qat");
+    if (qat)
+        QD_TRY(read_qat(ctx, r, qat, &results->qat));
     read_timing(r, get(r, root, "timing"), &results->timing);
     const cJSON *settings = get(r, get(r, get(r, root, "environment"), "configuration"), "quantization");
     results->quantization_settings = settings ? qd_json_print_line(settings) : NULL;

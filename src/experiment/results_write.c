@@ -74,6 +74,25 @@ static void fill_quantized(qd_json_writer *w, cJSON *object, const qd_quantized_
         qd_json_put_double(w, qd_json_add_object(w, weights, q->weights[i].name), "scale", q->weights[i].scale);
 }
 
+static void fill_qat(qd_json_writer *w, cJSON *object, const qd_qat_record *qat)
+{
+    const qd_results history = {.history = qat->history, .history_count = qat->history_count};
+    qd_json_put_string(w, object, "from", qat->from);
+    qd_json_put_string(w, object, "from_sha256", qat->source_sha256);
+    qd_json_put_string(w, object, "settings", qat->settings);
+    qd_json_put(w, object, "batchnorm_reestimated", cJSON_CreateBool(qat->reestimated));
+    qd_json_put_int(w, object, "eval_images", qat->eval_images);
+    qd_json_put_double(w, object, "float_loss", qat->float_loss);
+    qd_json_put_double(w, object, "float_accuracy", qat->float_accuracy);
+    qd_json_put_double(w, object, "static_int8_loss", qat->static_int8_loss);
+    qd_json_put_double(w, object, "static_int8_accuracy", qat->static_int8_accuracy);
+    qd_json_put_double(w, object, "trained_float_loss", qat->trained_float_loss);
+    qd_json_put_double(w, object, "trained_float_accuracy", qat->trained_float_accuracy);
+    qd_json_put_double(w, object, "int8_loss", qat->int8_loss);
+    qd_json_put_double(w, object, "int8_accuracy", qat->int8_accuracy);
+    fill_history(w, qd_json_add_array(w, object, "training_history"), &history);
+}
+
 static void fill_split(qd_json_writer *w, cJSON *object, const qd_dataset *dataset)
 {
     char fingerprint[QD_FINGERPRINT_BYTES];
@@ -154,6 +173,8 @@ static void fill_results(qd_json_writer *w, cJSON *root, qd_context *ctx, const 
     cJSON *quantization = qd_json_add_object(w, root, "quantization");
     for (int i = 0; i < results->quantized_count; i++)
         fill_quantized(w, add_epoch(w, quantization, results->quantized[i].epoch), &results->quantized[i]);
+    if (results->qat.settings)
+        fill_qat(w, qd_json_add_object(w, root, "qat"), &results->qat);
     fill_environment(w, qd_json_add_object(w, root, "environment"), ctx, sources);
     fill_dataset(w, qd_json_add_object(w, root, "dataset"), sources);
     fill_timing(w, qd_json_add_object(w, root, "timing"), &results->timing);

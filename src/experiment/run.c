@@ -119,6 +119,7 @@ static enum qd_status run_models(qd_run *run, qd_experiment *experiment)
     qd_run_seed(run->config, &run->rng);
     for (int i = 0; i < run->config->model_count; i++) {
         QD_TRY(qd_model_run_execute(run, i));
+        QD_TRY(qd_qat_execute(run, i));
         QD_TRY(qd_run_export(run, run->config->models[i]));
     }
     QD_TRY(qd_experiment_table(experiment, &table));

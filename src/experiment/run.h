@@ -6,6 +6,7 @@
 #include "experiment/results.h"
 #include "experiment/tracking.h"
 #include "graph/plan.h"
+#include "quantize/quantize.h"
 #include "train/checkpoint.h"
 #include "train/trainer.h"
 #include <quantdrift/network.h>
@@ -58,6 +59,7 @@ typedef struct qd_model_run {
     qd_event_file *events; /* NULL: none wanted */
     qd_totals validation;  /* of the epoch just validated */
     int64_t epoch, steps;  /* completed */
+    int64_t epoch_count;   /* of the training under way, in all */
     qd_epoch_state begun;  /* the epoch under way until its checkpoint is written; batches 0: none is */
     qd_rng rng;            /* consumed */
     qd_pace pace;
@@ -130,6 +132,17 @@ enum qd_status qd_log_epoch(qd_model_run *m);
  * fills *out, whose arrays the caller owns. */
 enum qd_status qd_quantize_epoch(qd_model_run *m, int64_t epoch, qd_quantized_epoch *out);
 
+/* Ranges that come from elsewhere than calibration images, and where the encodings that they make are left. */
+typedef struct qd_known_ranges {
+    enum qd_status (*set)(void *user, qd_qgraph *qgraph);
+    void *user;
+    const char *encodings, *calibrator; /* path; what found them */
+} qd_known_ranges;
+
+/* The same with these ranges. */
+enum qd_status qd_quantize_epoch_with(qd_model_run *m, int64_t epoch, const qd_known_ranges *ranges,
+                                      qd_quantized_epoch *out);
+
 /* Images a batch of the quantized network. */
 int64_t qd_quantize_batch(const qd_config *config);
 
@@ -163,6 +176,19 @@ enum qd_status qd_resume_find(qd_run *run, int model_index, const char *config_h
 
 /* Path of a checkpoint: "last" or "epoch_5"; NULL when memory is short; freed with free(). */
 char *qd_checkpoint_path(const qd_run *run, const qd_model_info *model, const char *which);
+
+/* ---- qat_run.c ---- */
+
+/* Of the ranges that quantization-aware training leaves in the output folder, after the model's name. */
+#define QD_QAT_ENCODINGS_SUFFIX "_qat_encodings.json"
+
+/*
+ * Quantization-aware training of one model as the configuration says, which may be none, from the checkpoint it
+ * names; goes on where <model>_qat_last.safetensors stands. Leaves <model>_qat.safetensors,
+ * <model>_qat_encodings.json beside the results, and the record in these. The run's generator is not touched. Errors:
+ * QD_ERR_INPUT (a checkpoint that is not there or of another network), the trainer's, QD_ERR_INTERRUPTED.
+ */
+enum qd_status qd_qat_execute(qd_run *run, int model_index);
 
 /* ---- run_export.c ---- */
 

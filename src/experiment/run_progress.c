@@ -58,7 +58,7 @@ static void log_phase(const qd_model_run *m, int64_t images, const qd_totals *to
         snprintf(outcome, sizeof outcome, ", loss %.4f, accuracy %.2f %%", qd_totals_loss(totals),
                  qd_totals_accuracy_percent(totals));
     qd_log(m->run->ctx, QD_LOG_DEBUG, "%s epoch %lld/%lld %s: %lld images in %.1f s%s", m->model->display_name,
-           (long long)m->phase_epoch, (long long)m->run->config->num_epochs, m->phase, (long long)images,
+           (long long)m->phase_epoch, (long long)m->epoch_count, m->phase, (long long)images,
            qd_progress_phase_seconds(m), outcome);
 }
 
@@ -74,7 +74,7 @@ enum qd_status qd_progress_report(qd_model_run *m, int64_t step, int64_t step_co
             .model = m->model->display_name,
             .phase = m->phase,
             .epoch = m->phase_epoch,
-            .epoch_count = m->run->config->num_epochs,
+            .epoch_count = m->epoch_count,
             .step = step,
             .step_count = step_count,
             .images_per_s = seconds > 0.0 ? (double)images / seconds : 0.0,

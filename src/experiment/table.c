@@ -89,6 +89,19 @@ static enum qd_status add_row(qd_context *ctx, table *t, row **added)
     return QD_OK;
 }
 
+/* The network trained for quantization, which comes after every epoch. */
+static void fill_qat_row(const qd_results *results, row cells)
+{
+    const qd_qat_record *qat = &results->qat;
+    snprintf(cells[COLUMN_MODEL], CELL_BYTES, "%s", results->model->display_name);
+    snprintf(cells[COLUMN_EPOCH], CELL_BYTES, "qat");
+    print_number(cells[COLUMN_FLOAT], qat->trained_float_accuracy, 2);
+    print_number(cells[COLUMN_INT8], qat->int8_accuracy, 2);
+    print_number(cells[COLUMN_DROP], qat->trained_float_accuracy - qat->int8_accuracy, 2);
+    for (int c = COLUMN_RANGE; c < COLUMN_COUNT; c++)
+        snprintf(cells[c], CELL_BYTES, "-");
+}
+
 /* Rows of one model; none when it has no results yet. */
 static enum qd_status add_model(qd_context *ctx, const qd_config *config, const qd_model_info *model, table *t)
 {
@@ -104,6 +117,11 @@ static enum qd_status add_model(qd_context *ctx, const qd_config *config, const 
         row *cells = NULL;
         QD_TRY_GOTO(add_row(ctx, t, &cells));
         fill_row(&results, &results.logs[i], *cells);
+    }
+    if (results.qat.settings) {
+        row *cells = NULL;
+        QD_TRY_GOTO(add_row(ctx, t, &cells));
+        fill_qat_row(&results, *cells);
     }
 fail:
     qd_results_free(&results);

@@ -250,7 +250,11 @@ static enum qd_status verify_model(verification *v, qd_run *run, const qd_model_
 {
     enum qd_status status = QD_OK;
     qd_results recorded = {0};
-    qd_model_run m = {.run = run, .model = model, .model_config = qd_run_model_config(run), .rng = run->rng};
+    qd_model_run m = {.run = run,
+                      .model = model,
+                      .model_config = qd_run_model_config(run),
+                      .rng = run->rng,
+                      .epoch_count = run->config->num_epochs};
     char *path = qd_results_path(run->config->output_dir, model);
     if (!path) {
         status = qd_fail(v->ctx, QD_ERR_MEMORY, "verify: out of memory");

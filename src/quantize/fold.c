@@ -34,6 +34,14 @@ static void channel_affine(const qd_graph *graph, const qd_state *state, const q
     *shift = beta - mean * *gain;
 }
 
+double qd_fold_gain(const qd_graph *graph, const qd_state *state, int batchnorm, int64_t c)
+{
+    double gain, shift;
+
+    channel_affine(graph, state, &graph->nodes[batchnorm], c, &gain, &shift);
+    return gain;
+}
+
 enum qd_status qd_fold_batchnorm(qd_context *ctx, const qd_graph *graph, const qd_state *state, int node,
                                  int batchnorm, float *weight, float *bias)
 {

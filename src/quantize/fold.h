@@ -12,4 +12,7 @@
 enum qd_status qd_fold_batchnorm(qd_context *ctx, const qd_graph *graph, const qd_state *state, int node,
                                  int batchnorm, float *weight, float *bias);
 
+/* What BatchNorm node `batchnorm` multiplies channel c with: g. */
+double qd_fold_gain(const qd_graph *graph, const qd_state *state, int batchnorm, int64_t c);
+
 #endif

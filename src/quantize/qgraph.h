@@ -33,6 +33,7 @@ typedef struct qd_quantizer {
 typedef struct qd_qvalue {
     qd_dims dims;
     int quantizer;  /* -1: the logits; a max-pool's output shares its input's */
+    int source;     /* value of the graph it was made from; -1: SiLU's inner tensor, of which that graph has none */
     int first_step; /* that writes it */
     int last_step;  /* that reads it; its memory is free afterwards */
     int64_t offset; /* first element in the activation memory, for one sample; times the batch for more */
@@ -150,6 +151,11 @@ qd_quant_params qd_quantizer_params(const qd_quantizer *quantizer, double min, d
 
 /* Where the integer network keeps a value: QD_QMODE_INTEGER, or QD_QMODE_SIMULATED when its tensor is float. */
 enum qd_qmode qd_qgraph_value_mode(const qd_qgraph *q, int value);
+
+/* Weights and biases as the network sees them, with scales from the ranges as they are: `weight_simulated` and
+ * `bias_simulated` of every convolution, while a training changes `weight` and `bias`. A tensor without range counts
+ * as one of nothing but 0. */
+void qd_qgraph_simulate_weights(qd_qgraph *q);
 
 /* Quantizes one step of a finalized network again, after a remedy has changed its biases or rounding. */
 void qd_qgraph_finalize_step(qd_qgraph *q, qd_qstep *step);

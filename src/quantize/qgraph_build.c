@@ -90,9 +90,10 @@ static int add_quantizer(build *b, const char *name, const char *suffix)
     return b->q->quantizer_count++;
 }
 
-static int add_value(build *b, qd_dims dims, int quantizer)
+static int add_value(build *b, qd_dims dims, int quantizer, int source)
 {
-    b->q->values[b->q->value_count] = (qd_qvalue){.dims = dims, .quantizer = quantizer, .last_step = -1};
+    b->q->values[b->q->value_count] =
+        (qd_qvalue){.dims = dims, .quantizer = quantizer, .source = source, .last_step = -1};
     return b->q->value_count++;
 }
 
@@ -114,7 +115,7 @@ static void finish_step(build *b, qd_qstep *step, int value, bool quantized)
 
     value_name(b->graph, value, name);
     int quantizer = quantized ? add_quantizer(b, name, "") : -1;
-    step->output = add_value(b, b->graph->values[value].dims, quantizer);
+    step->output = add_value(b, b->graph->values[value].dims, quantizer, value);
     b->value_of[value] = step->output;
 }
 
@@ -209,7 +210,8 @@ static void add_silu(build *b, const qd_node *node)
 
     value_name(b->graph, node->output, name);
     step->activation = QD_ACTIVATION_SILU;
-    step->inner = add_value(b, b->graph->values[node->output].dims, fused ? -1 : add_quantizer(b, name, ".sigmoid"));
+    step->inner =
+        add_value(b, b->graph->values[node->output].dims, fused ? -1 : add_quantizer(b, name, ".sigmoid"), -1);
     finish_step(b, step, node->output, true);
 }
 
@@ -244,7 +246,8 @@ static enum qd_status add_node(build *b, int index)
     case QD_LAYER_maxpool2d:
         step = add_step(b, QD_QSTEP_MAXPOOL, node);
         step->pool = *(const qd_maxpool2d_config *)node->config;
-        step->output = add_value(b, b->graph->values[node->output].dims, b->q->values[step->input[0]].quantizer);
+        step->output =
+            add_value(b, b->graph->values[node->output].dims, b->q->values[step->input[0]].quantizer, node->output);
         b->value_of[node->output] = step->output;
         return QD_OK;
     case QD_LAYER_flatten:
@@ -433,7 +436,7 @@ enum qd_status qd_qgraph_lay_out(qd_qgraph *q, const qd_graph *graph)
                          graph->model_name, graph->node_count);
         goto fail;
     }
-    q->input = add_value(&b, graph->input_dims, add_quantizer(&b, "input", ""));
+    q->input = add_value(&b, graph->input_dims, add_quantizer(&b, "input", ""), graph->input);
     b.value_of[graph->input] = q->input;
     for (int i = 0; i < graph->node_count; i++)
         if (!b.absorbed[i])

@@ -158,9 +158,7 @@ static void fill_silu_table(qd_qstep *step, const qd_quant_params *in, const qd_
 
 qd_quant_params qd_quantizer_params(const qd_quantizer *quantizer, double min, double max)
 {
-    const qd_quant_scheme form = {.activation_bits = quantizer->bits, .activation_symmetric = quantizer->symmetric};
-
-    return qd_quant_activation_params(&form, min, max);
+    return qd_quant_params_of_range(quantizer->bits, quantizer->symmetric, min, max);
 }
 
 static const qd_quant_params *params_of(const qd_qgraph *q, int value)
@@ -303,6 +301,25 @@ static void narrow_silu_inputs(qd_qgraph *q)
             continue;
         const qd_quant_params *out = params_of(q, step->output);
         from->params = qd_quantizer_params(from, fmax(from->min, silu_tail((double)out->scale / 4.0)), from->max);
+    }
+}
+
+void qd_qgraph_simulate_weights(qd_qgraph *q)
+{
+    for (int i = 0; i < q->quantizer_count; i++) {
+        qd_quantizer *quantizer = &q->quantizers[i];
+        const bool seen = !quantizer->is_float && quantizer->min <= quantizer->max;
+        quantizer->params = qd_quantizer_params(quantizer, seen ? quantizer->min : 0.0, seen ? quantizer->max : 0.0);
+    }
+    qd_qgraph_mark_float_steps(q);
+#pragma omp parallel for schedule(static) num_threads(qd_context_threads(q->ctx))
+    for (int i = 0; i < q->step_count; i++) {
+        const qd_qstep *step = &q->steps[i];
+        if (step->kind != QD_QSTEP_CONV)
+            continue;
+        const float input_scale = params_of(q, step->input[0])->scale;
+        quantize_conv(q, step, input_scale);
+        derive_conv(q, step, input_scale, 0.0f);
     }
 }
 

@@ -90,14 +90,14 @@ fail:
     return status;
 }
 
-static enum qd_status apply_differences(const qd_quant_recipe *r, qd_qgraph *qgraph)
+enum qd_status qd_recipe_apply_differences(const qd_quant_recipe *recipe, qd_qgraph *qgraph)
 {
-    for (int i = 0; i < r->tensor_count; i++)
-        QD_TRY(qd_qgraph_override_tensor(qgraph, &r->tensors[i]));
-    for (int i = 0; i < r->weight_count; i++)
-        QD_TRY(qd_qgraph_override_weight(qgraph, &r->weights[i]));
-    for (int i = 0; i < r->excluded_count; i++)
-        QD_TRY(qd_qgraph_exclude(qgraph, r->excluded[i]));
+    for (int i = 0; i < recipe->tensor_count; i++)
+        QD_TRY(qd_qgraph_override_tensor(qgraph, &recipe->tensors[i]));
+    for (int i = 0; i < recipe->weight_count; i++)
+        QD_TRY(qd_qgraph_override_weight(qgraph, &recipe->weights[i]));
+    for (int i = 0; i < recipe->excluded_count; i++)
+        QD_TRY(qd_qgraph_exclude(qgraph, recipe->excluded[i]));
     return QD_OK;
 }
 
@@ -119,7 +119,7 @@ static enum qd_status fold(const qd_recipe_job *job, const qd_state *state, qd_q
 
     QD_TRY_GOTO(qd_qgraph_create(job->ctx, job->graph, state, &job->recipe->scheme,
                                  qd_recipe_max_batch(job->recipe, job->batch), &qgraph));
-    QD_TRY_GOTO(apply_differences(job->recipe, qgraph));
+    QD_TRY_GOTO(qd_recipe_apply_differences(job->recipe, qgraph));
     if (job->recipe->remedies.equalize)
         QD_TRY_GOTO(qd_qgraph_equalize(qgraph, NULL, NULL));
     *out = qgraph;

@@ -50,4 +50,7 @@ enum qd_status qd_recipe_observe(const qd_recipe_job *job, bool histograms, qd_q
 /* Samples that a network of this recipe holds at a time, for batches of `batch`. */
 int64_t qd_recipe_max_batch(const qd_quant_recipe *recipe, int64_t batch);
 
+/* Sets what of the recipe differs from its scheme: overrides and exclusions. Errors: QD_ERR_USAGE. */
+enum qd_status qd_recipe_apply_differences(const qd_quant_recipe *recipe, qd_qgraph *qgraph);
+
 #endif

@@ -25,29 +25,9 @@ enum qd_status qd_quant_scheme_check(qd_context *ctx, const qd_quant_scheme *sch
     return QD_OK;
 }
 
-/* A scale that is 0 or denormal quantizes nothing meaningful: such a tensor is as good as constant at 0. */
-static bool is_degenerate(float scale)
-{
-    return scale < FLT_MIN;
-}
-
 qd_quant_params qd_quant_activation_params(const qd_quant_scheme *scheme, double min, double max)
 {
-    int32_t half = 1 << (scheme->activation_bits - 1);
-    qd_quant_params params = {.scale = 1.0f, .range = {.zero = 0, .low = -half, .high = half - 1}};
-
-    min = fmin(min, 0.0);
-    max = fmax(max, 0.0);
-    float scale = scheme->activation_symmetric ? (float)(fmax(-min, max) / (half - 1))
-                                               : (float)((max - min) / (2.0 * half - 1.0));
-    if (is_degenerate(scale))
-        return params;
-    params.scale = scale;
-    if (!scheme->activation_symmetric) {
-        double zero = rint(-half - min / scale);
-        params.range.zero = (int32_t)fmin(fmax(zero, -half), half - 1);
-    }
-    return params;
+    return qd_quant_params_of_range(scheme->activation_bits, scheme->activation_symmetric, min, max);
 }
 
 float qd_quant_weight_scale(int bits, double peak, double bias_peak, float input_scale)
@@ -58,7 +38,7 @@ float qd_quant_weight_scale(int bits, double peak, double bias_peak, float input
 
     if (raised > scale)
         scale = nextafterf(raised, INFINITY); /* up, so that the bias fits after this rounding too */
-    return is_degenerate(scale) ? 1.0f : scale;
+    return qd_quant_is_degenerate(scale) ? 1.0f : scale;
 }
 
 int32_t qd_quant_weight_code(int bits, float weight, float scale)

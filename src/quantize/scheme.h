@@ -2,17 +2,11 @@
 #ifndef QD_QUANTIZE_SCHEME_H
 #define QD_QUANTIZE_SCHEME_H
 
-#include "kernels/int8_scalar.h"
+#include "kernels/quant_params.h"
 #include "quantize/quantize.h"
 
 /* Biases and the sums of products stay below 2^30 each, so that an accumulator never leaves int32. */
 #define QD_BIAS_LIMIT 1073741824.0
-
-/* Parameters of one quantized tensor in the signed form (unsigned codes are 2^(bits-1) higher). */
-typedef struct qd_quant_params {
-    float scale; /* positive and normal */
-    qd_code_range range;
-} qd_quant_params;
 
 /* Errors: QD_ERR_USAGE (bits out of 2 to 16). */
 enum qd_status qd_quant_scheme_check(qd_context *ctx, const qd_quant_scheme *scheme);

@@ -92,36 +92,55 @@ static enum qd_status fail_nonfinite(qd_trainer *trainer, const qd_batch *batch,
         place); /* a NaN has a sign, which nobody wants to know */
 }
 
-static enum qd_status run_step(qd_trainer *trainer, const qd_batch *batch, qd_rng *rng, int64_t step,
-                               const qd_epoch_options *options, qd_totals *totals, qd_step_report *report)
+/* What the two passes of a step find. */
+typedef struct step_result {
+    double loss_sum, grad_norm;
+    int64_t correct;
+} step_result;
+
+/* Forward, loss and backward, with finite results. */
+static enum qd_status compute_gradients(qd_trainer *trainer, const qd_batch *batch, qd_rng *rng, int64_t step,
+                                        const qd_epoch_options *options, step_result *out)
 {
     *rng = batch->rng;
     qd_draws draws = qd_draws_from_rng(rng);
     qd_tensor logits;
     QD_TRY(qd_plan_forward(trainer->plan, batch->images, batch->n, &draws, NULL, NULL, &logits));
-    double loss_sum;
-    int64_t correct;
-    qd_head_loss(trainer->config.head, &logits, batch->labels, &loss_sum, &correct, trainer->dlogits);
-    if (!isfinite(loss_sum)) {
+    qd_head_loss(trainer->config.head, &logits, batch->labels, &out->loss_sum, &out->correct, trainer->dlogits);
+    if (!isfinite(out->loss_sum)) {
         /* Nothing has been written to the gradients yet: what they hold is the step before. */
         memset(trainer->state->grads, 0,
                (size_t)trainer->graph->param_elements * qd_dtype_size(trainer->state->dtype));
-        return fail_nonfinite(trainer, batch, options->epoch, step, "loss", loss_sum);
+        return fail_nonfinite(trainer, batch, options->epoch, step, "loss", out->loss_sum);
     }
     QD_TRY(qd_plan_backward(trainer->plan, trainer->dlogits));
-    double grad_norm = qd_sgd_grad_norm(trainer->sgd);
-    if (!isfinite(grad_norm))
-        return fail_nonfinite(trainer, batch, options->epoch, step, "gradient norm", grad_norm);
+    out->grad_norm = qd_sgd_grad_norm(trainer->sgd);
+    if (!isfinite(out->grad_norm))
+        return fail_nonfinite(trainer, batch, options->epoch, step, "gradient norm", out->grad_norm);
+    return QD_OK;
+}
+
+static enum qd_status run_step(qd_trainer *trainer, const qd_batch *batch, qd_rng *rng, int64_t step,
+                               const qd_epoch_options *options, qd_totals *totals, qd_step_report *report)
+{
+    const qd_weight_loan *loan = &trainer->config.loan;
+    step_result result;
+    if (loan->lend)
+        QD_TRY(loan->lend(loan->user));
+    const enum qd_status status = compute_gradients(trainer, batch, rng, step, options, &result);
+    if (loan->lend)
+        loan->take_back(loan->user);
+    QD_TRY(status);
     qd_sgd_apply_step(trainer->sgd, options->lr, step == 1);
 
     totals->count += batch->n;
-    totals->correct += correct;
-    totals->loss_sum += loss_sum;
+    totals->correct += result.correct;
+    totals->loss_sum += result.loss_sum;
     report->step = step;
     report->batch = batch->ordinal + 1;
     report->n = batch->n;
-    report->loss = loss_sum / (double)batch->n;
-    report->grad_norm = grad_norm;
+    report->loss = result.loss_sum / (double)batch->n;
+    report->grad_norm = result.grad_norm;
     return QD_OK;
 }
 

@@ -37,10 +37,19 @@ typedef enum qd_status qd_step_fn(void *user, const qd_step_report *report);
 
 typedef struct qd_trainer qd_trainer;
 
+/* Parameters that a network computes with in place of those that are trained: exchanged for each step's passes, back
+ * before the step is taken. */
+typedef struct qd_weight_loan {
+    enum qd_status (*lend)(void *user); /* NULL: it computes with its own */
+    void (*take_back)(void *user);      /* called when lend() has succeeded */
+    void *user;
+} qd_weight_loan;
+
 typedef struct qd_trainer_config {
     int64_t batch_size;
     enum qd_head head;
     qd_sgd_config sgd;
+    qd_weight_loan loan;
 } qd_trainer_config;
 
 /* A training plan and an optimizer over `state` (borrowed, made for training). Errors: QD_ERR_MEMORY, QD_ERR_USAGE.
