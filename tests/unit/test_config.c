@@ -169,6 +169,7 @@ Test(config, the_hash_follows_what_decides_the_training)
     expect_hash_change("gamma_clamp=2", true);
     expect_hash_change("lr=0.01", true);
     expect_hash_change("quantization.calibration_seed=9", false); /* checkpoints are quantized again */
+    expect_hash_change("qat.num_epochs=3", false);                /* begins where the training ends */
     expect_hash_change("threads=2", false);
     expect_hash_change("output_dir=elsewhere", false);
     expect_hash_change("data_dir=elsewhere", false); /* the data has a fingerprint of its own */
@@ -302,6 +303,26 @@ Test(config, results_name_what_is_not_the_post_s_recipe)
     expect_hash_change("quantization.adaround=true", false); /* the training's own stays */
 }
 
+/* Results without quantization-aware training say nothing of it, and folders that have none stay complete. */
+Test(config, training_for_quantization_is_told_when_there_is_any)
+{
+    char none[65], some[65];
+    cJSON *json = qd_config_json(&config, true);
+    cr_assert_null(cJSON_GetObjectItemCaseSensitive(json, "qat"));
+    cJSON_Delete(json);
+    TEST_OK(ctx, qd_config_run_hash(ctx, &config, none));
+    TEST_OK(ctx, qd_config_assign(ctx, &config, "qat.num_epochs=2"));
+    TEST_OK(ctx, qd_config_run_hash(ctx, &config, some));
+    cr_assert_str_neq(none, some);
+    json = qd_config_json(&config, true);
+    const cJSON *qat = cJSON_GetObjectItemCaseSensitive(json, "qat");
+    cr_assert_str_eq(cJSON_GetObjectItemCaseSensitive(qat, "from")->valuestring, "last");
+    cJSON_Delete(json);
+    TEST_FAILS(ctx, qd_config_assign(ctx, &config, "qat.num_epochs=-1"), QD_ERR_USAGE, "qat.num_epochs");
+    TEST_FAILS(ctx, qd_config_assign(ctx, &config, "qat.averaging=0"), QD_ERR_USAGE, "qat.averaging");
+    TEST_FAILS(ctx, qd_config_assign(ctx, &config, "qat.num_epoch=1"), QD_ERR_USAGE, "qat.num_epochs");
+}
+
 /* ---- documentation ---- */
 
 Test(config, the_readme_documents_every_key_with_its_default)
@@ -345,7 +366,8 @@ Test(config, the_readme_documents_every_key_with_its_default)
 
 Test(config, committed_experiments_are_valid)
 {
-    const char *const files[] = {"experiments/imagewoof_divergence.json", "experiments/demo.json"};
+    const char *const files[] = {"experiments/imagewoof_divergence.json", "experiments/demo.json",
+                                 "experiments/demo_qat.json"};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         char *path = fixture_source_path(files[i]);
         qd_experiment *experiment;

@@ -115,8 +115,10 @@ static enum qd_layer_kind configure(const cJSON *c, void *storage)
     const cJSON *config = item_of(c, "config");
     const char *layer = text_of(c, "layer");
     if (strcmp(layer, "batchnorm2d") == 0) {
-        *(qd_batchnorm2d_config *)storage = (qd_batchnorm2d_config){
-            (int64_t)number_of(config, "channels"), number_of(config, "eps"), number_of(config, "momentum")};
+        *(qd_batchnorm2d_config *)storage =
+            (qd_batchnorm2d_config){.channels = (int64_t)number_of(config, "channels"),
+                                    .eps = number_of(config, "eps"),
+                                    .momentum = number_of(config, "momentum")};
         return QD_LAYER_batchnorm2d;
     }
     if (strcmp(layer, "maxpool2d") == 0) {

@@ -113,6 +113,27 @@ static void fill_quantized(void)
     TEST_OK(ctx, qd_results_add_quantized(ctx, &results, &q));
 }
 
+static void fill_qat(void)
+{
+    const qd_history_entry entry = {1, 0.5, 87.5, 0.25, 93.75};
+    qd_qat_record *qat = &results.qat;
+    *qat = (qd_qat_record){.settings = strdup("{\"lr\":1.0}"),
+                           .from = strdup("a \"quoted\" folder/resnet18_last.safetensors"),
+                           .history = malloc(sizeof entry),
+                           .history_count = 1,
+                           .eval_images = 250,
+                           .float_loss = 0.125,
+                           .float_accuracy = 92.4,
+                           .static_int8_loss = NAN,
+                           .static_int8_accuracy = 85.2,
+                           .trained_float_loss = 0.1,
+                           .trained_float_accuracy = 93.2,
+                           .int8_loss = 1e-9,
+                           .int8_accuracy = 92.8};
+    qat->history[0] = entry;
+    memset(qat->source_sha256, 'f', 64);
+}
+
 static char *read_file(const char *file_path)
 {
     char *text = NULL;
@@ -144,6 +165,7 @@ Test(results, read_and_written_again_are_the_same_bytes)
 {
     fill_plain();
     fill_quantized();
+    fill_qat();
     results.timing = (qd_timing){.train_s = 2.0, .train_images = 7, .threads = 1, .loader_threads = 1};
     TEST_OK(ctx, qd_results_write(ctx, path, &results, &sources));
     char *first = read_file(path);
@@ -151,6 +173,8 @@ Test(results, read_and_written_again_are_the_same_bytes)
     TEST_OK(ctx, qd_results_read(ctx, path, qd_model_find("resnet18"), &results));
     cr_assert_eq(results.history_count, 2);
     cr_assert(isnan(results.history[0].train_loss));
+    cr_assert_eq(results.qat.history_count, 1);
+    cr_assert_float_eq(results.qat.int8_accuracy, 92.8, 0.0);
     TEST_OK(ctx, qd_results_write(ctx, path, &results, &sources));
     char *second = read_file(path);
     cr_assert_str_eq(first, second);
@@ -197,6 +221,9 @@ Test(results, of_other_programs_are_refused)
         {"{\"model_name\": \"ResNet18\", \"training_history\": [{\"epoch\": \"x\"}]}", "'epoch'"},
         {"{\"model_name\": \"ResNet18\", \"training_history\": [], \"activation_logs\": {\"first\": {}}}",
          "an epoch's name"},
+        {"{\"model_name\": \"ResNet18\", \"training_history\": [], \"activation_logs\": {}, "
+         "\"activation_logs_mixed\": {}, \"quantization\": {}, \"qat\": {\"from\": 1}}",
+         "'settings'"},
         {"{\"model_name\": ", "line 1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
