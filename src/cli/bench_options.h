@@ -5,11 +5,11 @@
 #include "cli/options.h"
 #include <quantdrift/benchmark.h>
 
-/* A group of --model, --batch, --size and --steps, into the qd_benchmark_config at `at`, with the defaults of
+/* A group of --model, --batch, --size and --steps, into the qd_benchmark_config at `offset`, with the defaults of
  * cli_bench_defaults(). */
-#define CLI_BENCH_GROUP(at)                                                                                          \
+#define CLI_BENCH_GROUP(offset)                                                                                      \
     {                                                                                                                \
-        "What to measure:", cli_bench_options, at                                                                    \
+        .heading = "What to measure:", .options = cli_bench_options, .at = (offset)                                  \
     }
 extern const cli_option cli_bench_options[];
 

@@ -3,16 +3,27 @@
 /* Smallest and largest of `count` >= 1 values; both NaN where one of them is. */
 static void QD_NAME(extremes)(const QD_REAL *x, int64_t count, double ends[2])
 {
-    QD_REAL low = x[0], high = x[0];
+    /* Lanes of their own are vectors to any compiler; a reduction of minima is not to clang, which minds NaN. */
+    enum { LANES = 16 };
+    QD_REAL low[LANES], high[LANES];
     int unordered = 0;
-#pragma omp simd reduction(min : low) reduction(max : high) reduction(| : unordered)
-    for (int64_t i = 0; i < count; i++) {
-        low = x[i] < low ? x[i] : low;
-        high = x[i] > high ? x[i] : high;
-        unordered |= x[i] != x[i];
+    for (int j = 0; j < LANES; j++)
+        low[j] = high[j] = x[0];
+    for (int64_t first = 0; first < count; first += LANES) {
+        const int lanes = count - first < LANES ? (int)(count - first) : LANES;
+        for (int j = 0; j < lanes; j++) {
+            const QD_REAL v = x[first + j];
+            low[j] = v < low[j] ? v : low[j];
+            high[j] = v > high[j] ? v : high[j];
+            unordered |= v != v;
+        }
     }
-    ends[0] = unordered ? (double)NAN : (double)low;
-    ends[1] = unordered ? (double)NAN : (double)high;
+    for (int j = 1; j < LANES; j++) {
+        low[0] = low[j] < low[0] ? low[j] : low[0];
+        high[0] = high[j] > high[0] ? high[j] : high[0];
+    }
+    ends[0] = unordered ? (double)NAN : (double)low[0];
+    ends[1] = unordered ? (double)NAN : (double)high[0];
 }
 
 /* y = S·clamp(rne(x/S)), `inside` where nothing was clamped; low and high are codes without the zero point. */

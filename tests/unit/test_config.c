@@ -227,7 +227,9 @@ Test(config, lists_of_the_recipe)
     cr_assert(r->tensors[0].is_float && r->tensors[1].bits == 6 && r->tensors[1].symmetric == 1);
     cr_assert(r->weights[0].bits == 4 && r->weights[0].per_channel == QD_AS_SCHEME && !r->weights[0].is_float);
     cr_assert(r->weights[1].bits == 0 && r->weights[1].per_channel == 0 && r->weights[2].is_float);
-    char *overrides = qd_json_print_line(qd_config_key_json(&config, qd_config_find_key("quantization.overrides")));
+    cJSON *json = qd_config_key_json(&config, qd_config_find_key("quantization.overrides"));
+    char *overrides = qd_json_print_line(json);
+    cJSON_Delete(json);
     cr_assert_str_eq(overrides, "{\"relu\":\"float\",\"layer1.0\":{\"bits\":6,\"symmetric\":true},"
                                 "\"fc.weight\":{\"bits\":4},\"conv1.weight\":{\"per_channel\":false},"
                                 "\"layer2.0.conv1.weight\":\"float\"}");
