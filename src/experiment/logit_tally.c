@@ -6,8 +6,9 @@
 static double log_sum(const float *row, int64_t width)
 {
     double highest = (double)row[0];
+    /* No fmax(): gcc 12 for aarch64 fails to compile this loop with it at -O3. */
     for (int64_t i = 1; i < width; i++)
-        highest = fmax(highest, (double)row[i]);
+        highest = (double)row[i] > highest ? (double)row[i] : highest;
     double sum = exp((double)row[0] - highest);
     for (int64_t i = 1; i < width; i++)
         sum += exp((double)row[i] - highest);
