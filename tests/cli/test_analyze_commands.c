@@ -1,9 +1,9 @@
 /* analyze and sensitivity as people call them. */
 #include "base/file.h"
-#include "base/json.h"
 #include "cli/program.h"
 #include "cli/tiny.h"
 #include "support/fixture.h"
+#include "support/json_file.h"
 #include "support/test_context.h"
 #include <criterion/criterion.h>
 #include <math.h>
@@ -50,30 +50,10 @@ static void bench_destroy(bench *b)
     tiny_destroy(&b->t);
 }
 
-static cJSON *read_json(const char *path)
-{
-    cJSON *root = NULL;
-    cr_assert_eq(qd_json_read(NULL, path, 1 << 26, false, &root), QD_OK, "'%s'", path);
-    return root;
-}
-
-static const cJSON *get(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    cr_assert_not_null(item, "no '%s'", key);
-    return item;
-}
-
-static double number(const cJSON *object, const char *key)
-{
-    cr_assert(cJSON_IsNumber(get(object, key)), "no number '%s'", key);
-    return get(object, key)->valuedouble;
-}
-
 static const char *text(const cJSON *object, const char *key)
 {
-    cr_assert(cJSON_IsString(get(object, key)), "no text '%s'", key);
-    return get(object, key)->valuestring;
+    cr_assert(cJSON_IsString(test_json_get(object, key)), "no text '%s'", key);
+    return test_json_get(object, key)->valuestring;
 }
 
 /* The head that both files have. */
@@ -81,15 +61,15 @@ static void expect_head(const cJSON *root, const char *format, const char *model
 {
     char hash[65];
     cr_assert_str_eq(text(root, "format"), format);
-    cr_assert_eq(number(root, "version"), 1);
+    cr_assert_eq(test_json_number(root, "version"), 1);
     cr_assert_str_eq(text(root, "model"), model);
     cr_assert_str_eq(text(root, "checkpoint"), checkpoint);
     cr_assert_eq(qd_file_sha256(NULL, checkpoint, hash), QD_OK);
     cr_assert_str_eq(text(root, "checkpoint_sha256"), hash);
-    cr_assert_eq(number(root, "epoch"), 0);
-    cr_assert_eq(number(root, "image_size"), 32);
-    cr_assert_eq(number(get(root, "scheme"), "weight_bits"), 8);
-    cr_assert_str_eq(text(get(root, "scheme"), "calibrator"), "minmax");
+    cr_assert_eq(test_json_number(root, "epoch"), 0);
+    cr_assert_eq(test_json_number(root, "image_size"), 32);
+    cr_assert_eq(test_json_number(test_json_get(root, "scheme"), "weight_bits"), 8);
+    cr_assert_str_eq(text(test_json_get(root, "scheme"), "calibrator"), "minmax");
 }
 
 Test(analyze_commands, two_networks_over_one_image)
@@ -106,32 +86,33 @@ Test(analyze_commands, two_networks_over_one_image)
     cr_assert_not_null(strstr(seen.out, "total layers captured: "), "%s", seen.out);
     cr_assert_not_null(strstr(seen.out, "ResNet18         before "), "%s", seen.out);
     outcome_free(&seen);
-    cJSON *root = read_json(b.json);
+    cJSON *root = test_json_read(b.json);
     expect_head(root, "quantdrift-analysis", "efficientnet_b0", b.efficientnet);
-    cr_assert_eq(number(root, "calibration_images"), 40); /* all there are */
-    cr_assert_eq(cJSON_GetArraySize(get(root, "worst")), 5);
-    cr_assert_eq(cJSON_GetArraySize(get(root, "batchnorm")), 49);
-    cr_assert_eq(cJSON_GetArraySize(get(get(root, "example"), "cases")), 3);
-    const cJSON *rows = get(get(root, "collapse"), "rows");
+    cr_assert_eq(test_json_number(root, "calibration_images"), 40); /* all there are */
+    cr_assert_eq(cJSON_GetArraySize(test_json_get(root, "worst")), 5);
+    cr_assert_eq(cJSON_GetArraySize(test_json_get(root, "batchnorm")), 49);
+    cr_assert_eq(cJSON_GetArraySize(test_json_get(test_json_get(root, "example"), "cases")), 3);
+    const cJSON *rows = test_json_get(test_json_get(root, "collapse"), "rows");
     cr_assert_eq(cJSON_GetArraySize(rows), 2);
-    cr_assert(cJSON_IsTrue(cJSON_GetArrayItem(get(rows->child, "saturated"), 1)));
-    cr_assert_eq(cJSON_GetArrayItem(get(rows->child, "codes"), 1)->valuedouble, -128);
+    cr_assert(cJSON_IsTrue(cJSON_GetArrayItem(test_json_get(rows->child, "saturated"), 1)));
+    cr_assert_eq(cJSON_GetArrayItem(test_json_get(rows->child, "codes"), 1)->valuedouble, -128);
     const cJSON *tensor;
     int detailed = 0;
-    cJSON_ArrayForEach(tensor, get(root, "tensors"))
+    cJSON_ArrayForEach(tensor, test_json_get(root, "tensors"))
     {
         const cJSON *bin;
         double sum = 0.0;
-        cr_assert_eq(cJSON_GetArraySize(get(tensor, "histogram")), 128);
-        cJSON_ArrayForEach(bin, get(tensor, "histogram")) sum += bin->valuedouble;
-        cr_assert_eq(sum, number(tensor, "values"));
+        cr_assert_eq(cJSON_GetArraySize(test_json_get(tensor, "histogram")), 128);
+        cJSON_ArrayForEach(bin, test_json_get(tensor, "histogram")) sum += bin->valuedouble;
+        cr_assert_eq(sum, test_json_number(tensor, "values"));
         const cJSON *channels = cJSON_GetObjectItem(tensor, "channel_min");
-        cr_assert(!channels || cJSON_GetArraySize(channels) == (int)number(tensor, "channels"));
+        cr_assert(!channels || cJSON_GetArraySize(channels) == (int)test_json_number(tensor, "channels"));
         detailed += channels && strcmp(text(tensor, "name"), "features.1.0.block.1") == 0;
     }
     cr_assert_eq(detailed, 1, "the chosen tensor's channels are there");
-    cr_assert_str_eq(text(get(root, "compared"), "model"), "resnet18");
-    cr_assert_eq(cJSON_GetArraySize(get(get(get(root, "compared"), "collapse"), "rows")), 2);
+    cr_assert_str_eq(text(test_json_get(root, "compared"), "model"), "resnet18");
+    cr_assert_eq(
+        cJSON_GetArraySize(test_json_get(test_json_get(test_json_get(root, "compared"), "collapse"), "rows")), 2);
     cJSON_Delete(root);
     bench_destroy(&b);
 }
@@ -142,11 +123,11 @@ Test(analyze_commands, one_image_alone)
     make_checkpoint("resnet18", b.resnet);
     char *image = tiny_image(&b.t, "val", 0);
     expect_success(QUANTDRIFT("analyze", b.resnet, "--image", image, "--json", b.json));
-    cJSON *root = read_json(b.json);
+    cJSON *root = test_json_read(b.json);
     expect_head(root, "quantdrift-analysis", "resnet18", b.resnet);
-    cr_assert(cJSON_IsNull(get(root, "data")));
-    cr_assert(cJSON_IsNull(get(root, "compared")));
-    cr_assert_eq(number(root, "calibration_images"), 1);
+    cr_assert(cJSON_IsNull(test_json_get(root, "data")));
+    cr_assert(cJSON_IsNull(test_json_get(root, "compared")));
+    cr_assert_eq(test_json_number(root, "calibration_images"), 1);
     cr_assert_str_eq(text(root, "image"), image);
     cJSON_Delete(root);
     free(image);
@@ -213,20 +194,20 @@ Test(analyze_commands, sensitivity_writes_encodings_that_work)
     cr_assert_not_null(strstr(seen.out, "all but this layer quantized"), "%s", seen.out);
     cr_assert_str_eq(seen.err, "");
     outcome_free(&seen);
-    cJSON *root = read_json(b.json);
+    cJSON *root = test_json_read(b.json);
     expect_head(root, "quantdrift-sensitivity", "resnet18", b.resnet);
-    cr_assert_eq(number(root, "images"), 4);
-    cr_assert_eq(cJSON_GetArraySize(get(root, "modes")), 3); /* no SiLU */
-    cr_assert_eq(cJSON_GetArraySize(get(root, "layers")), 31);
-    const cJSON *kept = get(root, "kept"), *layer;
+    cr_assert_eq(test_json_number(root, "images"), 4);
+    cr_assert_eq(cJSON_GetArraySize(test_json_get(root, "modes")), 3); /* no SiLU */
+    cr_assert_eq(cJSON_GetArraySize(test_json_get(root, "layers")), 31);
+    const cJSON *kept = test_json_get(root, "kept"), *layer;
     cr_assert_str_eq(text(kept, "encodings"), b.encodings);
-    cr_assert(cJSON_IsTrue(get(kept, "reached")));
-    cr_assert_leq(number(get(kept, "score"), "drop"), 0.0);
-    cJSON *encodings = read_json(b.encodings);
-    cJSON_ArrayForEach(layer, get(kept, "layers"))
+    cr_assert(cJSON_IsTrue(test_json_get(kept, "reached")));
+    cr_assert_leq(test_json_number(test_json_get(kept, "score"), "drop"), 0.0);
+    cJSON *encodings = test_json_read(b.encodings);
+    cJSON_ArrayForEach(layer, test_json_get(kept, "layers"))
     {
         char *weight = qd_format("%s.weight", layer->valuestring);
-        const cJSON *entry = cJSON_GetObjectItem(get(encodings, "weights"), weight);
+        const cJSON *entry = cJSON_GetObjectItem(test_json_get(encodings, "weights"), weight);
         cr_assert(!entry || (cJSON_IsString(entry) && strcmp(entry->valuestring, "float") == 0), "'%s'", weight);
         free(weight);
     }

@@ -1,9 +1,9 @@
 /* bench infer: its tables and JSON, the energy of a fake powercap tree, and what it refuses. */
 #include "base/file.h"
-#include "base/json.h"
 #include "cli/program.h"
 #include "cli/tiny.h"
 #include "support/fixture.h"
+#include "support/json_file.h"
 #include "support/test_context.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -11,28 +11,6 @@
 #include <sys/stat.h>
 
 #define INFER(...) QUANTDRIFT("bench", "infer", "--threads", "1", "--runs", "3", __VA_ARGS__)
-
-static cJSON *read_json(const char *path)
-{
-    qd_context *ctx = test_context_create(1);
-    cJSON *json = NULL;
-    TEST_OK(ctx, qd_json_read(ctx, path, 1 << 20, false, &json));
-    qd_context_destroy(ctx);
-    return json;
-}
-
-static const cJSON *item(const cJSON *object, const char *key)
-{
-    const cJSON *found = cJSON_GetObjectItemCaseSensitive(object, key);
-    cr_assert_not_null(found, "no '%s'", key);
-    return found;
-}
-
-static double number(const cJSON *object, const char *key)
-{
-    cr_assert(cJSON_IsNumber(item(object, key)), "'%s' is no number", key);
-    return item(object, key)->valuedouble;
-}
 
 static void expect_pieces(const char *text, const char *const *pieces)
 {
@@ -59,17 +37,18 @@ static char *fake_counters(const char *folder)
 
 static void check_network(const cJSON *network, int64_t frames)
 {
-    const cJSON *floats = item(network, "float"), *int8 = item(network, "int8");
-    cr_assert_eq(number(network, "frames"), (double)frames);
+    const cJSON *floats = test_json_get(network, "float"), *int8 = test_json_get(network, "int8");
+    cr_assert_eq(test_json_number(network, "frames"), (double)frames);
     for (const cJSON *form = floats; form; form = form == floats ? int8 : NULL) {
-        cr_assert_gt(number(form, "median_ms"), 0);
-        cr_assert_geq(number(form, "p90_ms"), number(form, "median_ms"));
-        cr_assert_float_eq(number(form, "fps") * number(form, "median_ms"), 1000, 1e-6);
-        cr_assert_gt(number(form, "seconds"), 0);
+        cr_assert_gt(test_json_number(form, "median_ms"), 0);
+        cr_assert_geq(test_json_number(form, "p90_ms"), test_json_number(form, "median_ms"));
+        cr_assert_float_eq(test_json_number(form, "fps") * test_json_number(form, "median_ms"), 1000, 1e-6);
+        cr_assert_gt(test_json_number(form, "seconds"), 0);
     }
-    cr_assert_eq(number(floats, "speed_up"), 1.0);
-    cr_assert_float_eq(number(int8, "speed_up"), number(floats, "median_ms") / number(int8, "median_ms"), 1e-9);
-    cr_assert_lt(number(int8, "stored_bytes"), 0.28 * number(floats, "stored_bytes"));
+    cr_assert_eq(test_json_number(floats, "speed_up"), 1.0);
+    cr_assert_float_eq(test_json_number(int8, "speed_up"),
+                       test_json_number(floats, "median_ms") / test_json_number(int8, "median_ms"), 1e-9);
+    cr_assert_lt(test_json_number(int8, "stored_bytes"), 0.28 * test_json_number(floats, "stored_bytes"));
 }
 
 Test(bench_infer, random_input_of_a_model_and_no_counters)
@@ -80,11 +59,12 @@ Test(bench_infer, random_input_of_a_model_and_no_counters)
     expect_done(&run);
     expect_pieces(run.out, (const char *const[]){"32 px, batch 2, 1 threads", "3 runs on random input", "ResNet18",
                                                  "float", "INT8", "speed-up", "energy: not measured, '", NULL});
-    cJSON *json = read_json(json_path);
-    check_network(cJSON_GetArrayItem(item(json, "networks"), 0), 6);
-    cr_assert(cJSON_IsString(item(json, "energy_problem")));
-    cr_assert(cJSON_IsNull(item(cJSON_GetArrayItem(item(json, "networks"), 0), "file")));
-    cr_assert(cJSON_IsNull(item(item(cJSON_GetArrayItem(item(json, "networks"), 0), "float"), "wh")));
+    cJSON *json = test_json_read(json_path);
+    check_network(cJSON_GetArrayItem(test_json_get(json, "networks"), 0), 6);
+    cr_assert(cJSON_IsString(test_json_get(json, "energy_problem")));
+    cr_assert(cJSON_IsNull(test_json_get(cJSON_GetArrayItem(test_json_get(json, "networks"), 0), "file")));
+    cr_assert(cJSON_IsNull(
+        test_json_get(test_json_get(cJSON_GetArrayItem(test_json_get(json, "networks"), 0), "float"), "wh")));
     cJSON_Delete(json);
     outcome_free(&run);
     free(json_path);
@@ -107,12 +87,13 @@ Test(bench_infer, frames_of_a_folder_and_their_energy)
     /* 20 frames, 8 at a time: three runs, the last of which begins again */
     expect_pieces(run.out, (const char *const[]){"3 runs on frames of ", "/val (squash)", "EfficientNet-B0", "time s",
                                                  "Wh/frame", "0.000000000", NULL});
-    cJSON *json = read_json(json_path);
-    cr_assert_eq(cJSON_GetArraySize(item(json, "networks")), 2);
+    cJSON *json = test_json_read(json_path);
+    cr_assert_eq(cJSON_GetArraySize(test_json_get(json, "networks")), 2);
     for (int i = 0; i < 2; i++)
-        check_network(cJSON_GetArrayItem(item(json, "networks"), i), 24);
-    cr_assert(cJSON_IsNull(item(json, "energy_problem")));
-    cr_assert_eq(number(item(cJSON_GetArrayItem(item(json, "networks"), 1), "int8"), "wh"), 0.0);
+        check_network(cJSON_GetArrayItem(test_json_get(json, "networks"), i), 24);
+    cr_assert(cJSON_IsNull(test_json_get(json, "energy_problem")));
+    cr_assert_eq(
+        test_json_number(test_json_get(cJSON_GetArrayItem(test_json_get(json, "networks"), 1), "int8"), "wh"), 0.0);
     cJSON_Delete(json);
     outcome_free(&run);
 

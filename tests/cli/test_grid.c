@@ -1,9 +1,9 @@
 /* `quantdrift grid`: its rows are what quantize and eval say one by one, and are made once. */
 #include "base/file.h"
-#include "base/json.h"
 #include "cli/program.h"
 #include "cli/tiny.h"
 #include "support/fixture.h"
+#include "support/json_file.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,20 +44,6 @@ static void bench_destroy(bench *b)
 #define GRID(b, ...)                                                                                                 \
     QUANTDRIFT("grid", (b)->grid, (b)->checkpoint, "--data", (b)->t.data, "-o", (b)->out, __VA_ARGS__)
 
-static cJSON *read_json(const char *path)
-{
-    cJSON *root = NULL;
-    cr_assert_eq(qd_json_read(NULL, path, 1 << 26, false, &root), QD_OK, "'%s'", path);
-    return root;
-}
-
-static double number(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    cr_assert(cJSON_IsNumber(item), "no number '%s'", key);
-    return item->valuedouble;
-}
-
 static const cJSON *row_at(const cJSON *root, int index)
 {
     const cJSON *row = cJSON_GetArrayItem(cJSON_GetObjectItem(root, "rows"), index);
@@ -79,15 +65,15 @@ static void expect_same_as_eval(const bench *b, const cJSON *row, const char *fi
     char *model = test_folder_path(b->t.folder, "one.safetensors"), *json = test_folder_path(b->t.folder, "one.json");
     expect_success(QUANTDRIFT("quantize", b->checkpoint, "--data", b->t.data, "-o", model, first, second));
     expect_success(QUANTDRIFT("eval", b->checkpoint, model, "--data", b->t.data, "--json", json));
-    cJSON *root = read_json(json);
+    cJSON *root = test_json_read(json);
     const cJSON *networks = cJSON_GetObjectItem(root, "networks"), *real = cJSON_GetArrayItem(networks, 0);
     const cJSON *made = cJSON_GetArrayItem(networks, 1), *against = cJSON_GetObjectItem(made, "against_first");
-    cr_assert_eq(number(row, "float_accuracy"), number(real, "accuracy_percent"));
-    cr_assert_eq(number(row, "accuracy"), number(made, "accuracy_percent"));
-    cr_assert_eq(number(row, "drop"), number(against, "drop_points"));
-    cr_assert_eq(number(row, "drop_low"), number(against, "drop_low_points"));
-    cr_assert_eq(number(row, "drop_high"), number(against, "drop_high_points"));
-    cr_assert_eq(number(row, "agree"), number(against, "agree"));
+    cr_assert_eq(test_json_number(row, "float_accuracy"), test_json_number(real, "accuracy_percent"));
+    cr_assert_eq(test_json_number(row, "accuracy"), test_json_number(made, "accuracy_percent"));
+    cr_assert_eq(test_json_number(row, "drop"), test_json_number(against, "drop_points"));
+    cr_assert_eq(test_json_number(row, "drop_low"), test_json_number(against, "drop_low_points"));
+    cr_assert_eq(test_json_number(row, "drop_high"), test_json_number(against, "drop_high_points"));
+    cr_assert_eq(test_json_number(row, "agree"), test_json_number(against, "agree"));
     cJSON_Delete(root);
     free(model);
     free(json);
@@ -109,17 +95,17 @@ Test(grid, rows_are_what_quantize_and_eval_say)
     expect_done(&made);
     cr_assert_eq(count_of(made.out, "%, drop "), 6, "%s", made.out);
     outcome_free(&made);
-    cJSON *root = read_json(b.rows);
+    cJSON *root = test_json_read(b.rows);
     cr_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(root, "format")), "quantdrift-grid");
-    cr_assert(number(root, "eval_images") == 20 && number(root, "calibration_images") == 40);
+    cr_assert(test_json_number(root, "eval_images") == 20 && test_json_number(root, "calibration_images") == 40);
     for (int i = 0; i < 4; i++)
         expect_same_as_eval(&b, row_at(root, i), options[i][0], options[i][1]);
     for (int i = 0; i < 6; i++) {
         const cJSON *row = row_at(root, i);
         cr_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(row, "form")), i == 5 ? "simulated" : "integer");
         cr_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(row, "model")), "resnet18");
-        cr_assert_float_eq(number(row, "recovered"), number(row, "accuracy") - number(row_at(root, 0), "accuracy"),
-                           1e-12);
+        cr_assert_float_eq(test_json_number(row, "recovered"),
+                           test_json_number(row, "accuracy") - test_json_number(row_at(root, 0), "accuracy"), 1e-12);
     }
     cJSON_Delete(root);
     char *table = program_read_file(b.table, NULL);
@@ -145,7 +131,7 @@ Test(grid, rows_are_made_once)
 
     /* What an interrupt left out, and what the grid says now beside it; another name of the checkpoint is no other.
      */
-    cJSON *root = read_json(b.rows);
+    cJSON *root = test_json_read(b.rows);
     cJSON *lost = cJSON_DetachItemFromArray(cJSON_GetObjectItem(root, "rows"), 1);
     cr_assert_eq(qd_json_write(NULL, b.rows, root), QD_OK);
     cJSON_Delete(root);
@@ -158,12 +144,12 @@ Test(grid, rows_are_made_once)
     cr_assert_eq(count_of(again.out, "there before"), 6, "%s", again.out);
     cr_assert_eq(count_of(again.out, "%, drop "), 2, "%s", again.out);
     outcome_free(&again);
-    root = read_json(b.rows);
+    root = test_json_read(b.rows);
     cr_assert_eq(cJSON_GetArraySize(cJSON_GetObjectItem(root, "rows")), 4);
     const cJSON *found = row_at(root, 2);
     static const char *const equal[] = {"accuracy", "drop", "drop_low", "drop_high", "agree", "recovered"};
     for (size_t i = 0; i < sizeof equal / sizeof equal[0]; i++)
-        cr_assert_eq(number(found, equal[i]), number(lost, equal[i]), "%s", equal[i]);
+        cr_assert_eq(test_json_number(found, equal[i]), test_json_number(lost, equal[i]), "%s", equal[i]);
     cJSON_Delete(lost);
     cJSON_Delete(root);
     free(copy);
@@ -173,7 +159,7 @@ Test(grid, rows_are_made_once)
 
 static void edit_rows(const bench *b, const char *key, cJSON *value)
 {
-    cJSON *root = read_json(b->rows);
+    cJSON *root = test_json_read(b->rows);
     cr_assert(cJSON_ReplaceItemInObject(root, key, value));
     cr_assert_eq(qd_json_write(NULL, b->rows, root), QD_OK);
     cJSON_Delete(root);

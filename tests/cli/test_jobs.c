@@ -1,10 +1,10 @@
 /* The main job and what reads its files, end to end on a tiny set. */
 #include "base/file.h"
-#include "base/json.h"
 #include "cli/program.h"
 #include "cli/tiny.h"
 #include "support/test_context.h"
 #include "support/fixture.h"
+#include "support/json_file.h"
 #include "support/sanitized.h"
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -15,15 +15,6 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static cJSON *read_json(const char *path)
-{
-    qd_context *ctx = test_context_create(1);
-    cJSON *json = NULL;
-    TEST_OK(ctx, qd_json_read(ctx, path, 64 << 20, false, &json));
-    qd_context_destroy(ctx);
-    return json;
-}
 
 static void expect_keys(const cJSON *object, const char *const keys[])
 {
@@ -75,7 +66,7 @@ static void expect_observation(const tiny *t, const char *checkpoint)
     /* What forward hooks on torchvision's EfficientNet-B0 report, the network itself (path "") included. */
     cr_assert_not_null(strstr(seen.out, "total layers captured: 328\n"), "%s", seen.out);
     cr_assert_not_null(strstr(seen.out, "worst ranges:\n"), "%s", seen.out);
-    cJSON *json = read_json(json_path);
+    cJSON *json = test_json_read(json_path);
     cr_assert_eq(cJSON_GetArraySize(json), 328);
     cr_assert_not_null(cJSON_GetObjectItemCaseSensitive(json, ""), "the network itself, as hooks name it");
     cr_assert_not_null(strstr(seen.out, "\n(network) "), "and as readers do: %s", seen.out);
@@ -111,7 +102,7 @@ Test(jobs, a_run_leaves_results_table_and_checkpoints)
     char *table = test_folder_path(t.out, "table.md"),
          *results = test_folder_path(t.out, "efficientnet_b0_results.json");
     cr_assert(qd_file_exists(table));
-    cJSON *json = read_json(results);
+    cJSON *json = test_json_read(results);
     const cJSON *logs = cJSON_GetObjectItemCaseSensitive(json, "activation_logs");
     expect_keys(logs, (const char *const[]){"epoch_0", "epoch_1", NULL});
     cJSON_Delete(json);

@@ -1,10 +1,10 @@
 /* quantize and eval as people call them. */
 #include "base/file.h"
-#include "base/json.h"
 #include "cli/program.h"
 #include "cli/tiny.h"
 #include "formats/safetensors.h"
 #include "support/fixture.h"
+#include "support/json_file.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -53,20 +53,6 @@ static double file_bytes(const char *path)
     return (double)info.st_size;
 }
 
-static cJSON *read_json(const char *path)
-{
-    cJSON *root = NULL;
-    cr_assert_eq(qd_json_read(NULL, path, 1 << 26, false, &root), QD_OK, "'%s'", path);
-    return root;
-}
-
-static double number(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    cr_assert(cJSON_IsNumber(item), "no number '%s'", key);
-    return item->valuedouble;
-}
-
 Test(quantize_commands, a_quantized_model_runs_by_itself)
 {
     bench b = bench_create();
@@ -92,9 +78,9 @@ Test(quantize_commands, a_quantized_model_runs_by_itself)
     cr_assert_not_null(strstr(seen.out, "95 % interval "), "%s", seen.out);
     cr_assert_not_null(strstr(seen.out, "confusion of B"), "%s", seen.out);
     outcome_free(&seen);
-    cJSON *root = read_json(b.json);
+    cJSON *root = test_json_read(b.json);
     const cJSON *networks = cJSON_GetObjectItem(root, "networks"), *network;
-    cr_assert_eq(number(root, "images"), 20);
+    cr_assert_eq(test_json_number(root, "images"), 20);
     cr_assert_eq(cJSON_GetArraySize(networks), 2);
     cJSON_ArrayForEach(network, networks)
     {
@@ -111,13 +97,14 @@ Test(quantize_commands, a_quantized_model_runs_by_itself)
             }
             i++;
         }
-        cJSON_ArrayForEach(class, cJSON_GetObjectItem(network, "classes")) correct += number(class, "correct");
-        cr_assert(images == 20 && diagonal == correct && correct == number(network, "correct"));
-        cr_assert_float_eq(number(network, "accuracy_percent"), 5 * correct, 1e-12);
+        cJSON_ArrayForEach(class, cJSON_GetObjectItem(network, "classes")) correct +=
+            test_json_number(class, "correct");
+        cr_assert(images == 20 && diagonal == correct && correct == test_json_number(network, "correct"));
+        cr_assert_float_eq(test_json_number(network, "accuracy_percent"), 5 * correct, 1e-12);
     }
     const cJSON *against = cJSON_GetObjectItem(cJSON_GetArrayItem(networks, 1), "against_first");
-    cr_assert_leq(number(against, "drop_low_points"), number(against, "drop_points"));
-    cr_assert_geq(number(against, "drop_high_points"), number(against, "drop_points"));
+    cr_assert_leq(test_json_number(against, "drop_low_points"), test_json_number(against, "drop_points"));
+    cr_assert_geq(test_json_number(against, "drop_high_points"), test_json_number(against, "drop_points"));
     cr_assert_null(cJSON_GetObjectItem(cJSON_GetArrayItem(networks, 0), "against_first"));
     cJSON_Delete(root);
 
@@ -126,9 +113,9 @@ Test(quantize_commands, a_quantized_model_runs_by_itself)
     cr_assert_not_null(strstr(seen.out, "quantized model, "), "%s", seen.out);
     cr_assert_not_null(strstr(seen.out, "layer1.0.relu#1"), "%s", seen.out);
     outcome_free(&seen);
-    root = read_json(b.json);
+    root = test_json_read(b.json);
     const cJSON *quantizers = cJSON_GetObjectItem(root, "quantizers");
-    cJSON *encodings = read_json(b.encodings);
+    cJSON *encodings = test_json_read(b.encodings);
     const cJSON *activations = cJSON_GetObjectItem(encodings, "activations");
     const cJSON *listed = cJSON_GetObjectItem(encodings, "weights");
     cr_assert_eq(cJSON_GetArraySize(quantizers), cJSON_GetArraySize(activations) + cJSON_GetArraySize(listed));
@@ -140,9 +127,9 @@ Test(quantize_commands, a_quantized_model_runs_by_itself)
         encoding = encoding ? encoding : cJSON_GetObjectItemCaseSensitive(listed, name);
         cr_assert_not_null(encoding, "'%s'", name);
         cr_assert_eq(cJSON_GetArrayItem(cJSON_GetObjectItem(quantizer, "scale"), 0)->valuedouble,
-                     number(encoding, "scale"));
+                     test_json_number(encoding, "scale"));
         cr_assert_eq(cJSON_GetArrayItem(cJSON_GetObjectItem(quantizer, "zero_point"), 0)->valuedouble,
-                     number(encoding, "zero_point"));
+                     test_json_number(encoding, "zero_point"));
     }
     cJSON_Delete(encodings);
     cJSON_Delete(root);
@@ -206,7 +193,7 @@ Test(quantize_commands, what_is_marked_float_stays_float)
     const char *line = strstr(seen.out, "layer2.0.conv1.weight");
     cr_assert_not_null(strstr(line, "float32"), "%s", line);
     outcome_free(&seen);
-    cJSON *root = read_json(b.other_encodings);
+    cJSON *root = test_json_read(b.other_encodings);
     const cJSON *marked = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItem(root, "activations"), "layer1.0.relu");
     cr_assert_str_eq(cJSON_GetStringValue(marked), "float");
     cJSON_Delete(root);
@@ -214,7 +201,7 @@ Test(quantize_commands, what_is_marked_float_stays_float)
     /* A tensor that is not named is calibrated, and needs images. */
     edit(b.encodings, "\"activations\"", "\"input\": ", "\"fc\": ");
     expect_refusal(QUANTIZE(&b, "--encodings", b.encodings, "-o", b.other), 3, "has no tensor 'fc'");
-    root = read_json(b.encodings);
+    root = test_json_read(b.encodings);
     cJSON_DeleteItemFromObject(cJSON_GetObjectItem(root, "activations"), "fc");
     cr_assert_eq(qd_json_write(NULL, b.encodings, root), QD_OK);
     cJSON_Delete(root);
@@ -240,7 +227,7 @@ static const cJSON *weight(const cJSON *encodings, const char *name)
 /* Quantizes with options and returns the encodings. */
 #define ENCODINGS(b, ...)                                                                                            \
     (expect_success(QUANTIZE(b, "--data", (b)->t.data, "-o", (b)->model, "--calibration-images", "8", __VA_ARGS__)), \
-     read_json((b)->encodings))
+     test_json_read((b)->encodings))
 
 static void expect_word(const cJSON *encoding, const char *key, const char *value)
 {
@@ -254,9 +241,9 @@ Test(quantize_commands, every_option_of_a_recipe_reaches_the_network)
     expect_word(activation(plain, "relu"), "calibrator", "minmax");
 
     cJSON *found = ENCODINGS(&b, "--weight-bits", "5", "--activation-bits", "6", "--symmetric", "--unsigned");
-    cr_assert_eq(number(activation(found, "relu"), "bits"), 6);
-    cr_assert_eq(number(activation(found, "relu"), "zero_point"), 32);
-    cr_assert_eq(number(weight(found, "fc.weight"), "bits"), 5);
+    cr_assert_eq(test_json_number(activation(found, "relu"), "bits"), 6);
+    cr_assert_eq(test_json_number(activation(found, "relu"), "zero_point"), 32);
+    cr_assert_eq(test_json_number(weight(found, "fc.weight"), "bits"), 5);
     cJSON_Delete(found);
 
     static const char *const calibrators[][3] = {{"moving_minmax", "--moving-average", "0.5"},
@@ -268,8 +255,8 @@ Test(quantize_commands, every_option_of_a_recipe_reaches_the_network)
         found = ENCODINGS(&b, "--calibrator", calibrators[i][0], calibrators[i][1], calibrators[i][2],
                           "--calibration-images=17"); /* two batches */
         expect_word(activation(found, "relu"), "calibrator", calibrators[i][0]);
-        cr_assert_lt(number(activation(found, "relu"), "max"), number(activation(plain, "relu"), "max"), "%s",
-                     calibrators[i][0]);
+        cr_assert_lt(test_json_number(activation(found, "relu"), "max"),
+                     test_json_number(activation(plain, "relu"), "max"), "%s", calibrators[i][0]);
         cJSON_Delete(found);
     }
 
@@ -280,17 +267,18 @@ Test(quantize_commands, every_option_of_a_recipe_reaches_the_network)
     expect_word(cJSON_GetObjectItem(found, "weights"), "layer2.0.conv1.weight", "float");
     expect_word(cJSON_GetObjectItem(found, "weights"), "conv1.weight", "float");
     expect_word(cJSON_GetObjectItem(found, "activations"), "avgpool", "float");
-    cr_assert_eq(number(activation(found, "layer4.1.relu"), "bits"), 4);
+    cr_assert_eq(test_json_number(activation(found, "layer4.1.relu"), "bits"), 4);
     cr_assert_eq(cJSON_GetArraySize(cJSON_GetObjectItem(weight(found, "fc.weight"), "scale")), 10);
     cJSON_Delete(found);
 
     /* Remedies: what each of them changes. */
     found = ENCODINGS(&b, "--reestimate-batchnorm");
-    cr_assert_neq(number(activation(found, "relu"), "max"), number(activation(plain, "relu"), "max"));
+    cr_assert_neq(test_json_number(activation(found, "relu"), "max"),
+                  test_json_number(activation(plain, "relu"), "max"));
     cJSON_Delete(found);
     found = ENCODINGS(&b, "--equalize");
-    cr_assert_neq(number(weight(found, "layer1.0.conv1.weight"), "scale"),
-                  number(weight(plain, "layer1.0.conv1.weight"), "scale"));
+    cr_assert_neq(test_json_number(weight(found, "layer1.0.conv1.weight"), "scale"),
+                  test_json_number(weight(plain, "layer1.0.conv1.weight"), "scale"));
     cJSON_Delete(found);
     expect_success(QUANTIZE(&b, "--data", b.t.data, "-o", b.other, "--calibration-images", "8"));
     static const char *const mended[][4] = {
@@ -356,7 +344,7 @@ Test(quantize_commands, a_run_quantizes_by_its_recipe)
     expect_success(QUANTDRIFT("run", t.experiment, "--quiet", "--set", "models=resnet18", "--set", "max_steps=1",
                               "--set", "num_epochs=0", "--set", "quantization.dynamic=true", "--set",
                               "quantization.exclude=[\"fc\"]"));
-    cJSON *root = read_json(results);
+    cJSON *root = test_json_read(results);
     const cJSON *epoch = cJSON_GetObjectItem(cJSON_GetObjectItem(root, "quantization"), "epoch_0");
     const cJSON *told = cJSON_GetObjectItem(
         cJSON_GetObjectItem(cJSON_GetObjectItem(root, "environment"), "configuration"), "quantization");
@@ -365,15 +353,16 @@ Test(quantize_commands, a_run_quantizes_by_its_recipe)
         cJSON_GetObjectItem(cJSON_GetObjectItem(cJSON_GetObjectItem(epoch, "tensors"), "relu"), "scale")));
     cr_assert(cJSON_IsNull(
         cJSON_GetObjectItem(cJSON_GetObjectItem(cJSON_GetObjectItem(epoch, "weights"), "fc.weight"), "scale")));
-    cr_assert_gt(number(cJSON_GetObjectItem(cJSON_GetObjectItem(epoch, "weights"), "conv1.weight"), "scale"), 0);
+    cr_assert_gt(
+        test_json_number(cJSON_GetObjectItem(cJSON_GetObjectItem(epoch, "weights"), "conv1.weight"), "scale"), 0);
     cJSON_Delete(root);
     expect_success(QUANTDRIFT("verify", t.out));
     /* Another recipe: the logged checkpoints are quantized again. */
     expect_success(QUANTDRIFT("run", t.experiment, "--quiet", "--set", "models=resnet18", "--set", "max_steps=1",
                               "--set", "num_epochs=0", "--set", "quantization.per_channel=true", "--resume"));
-    root = read_json(results);
+    root = test_json_read(results);
     epoch = cJSON_GetObjectItem(cJSON_GetObjectItem(root, "quantization"), "epoch_0");
-    cr_assert_gt(number(cJSON_GetObjectItem(cJSON_GetObjectItem(epoch, "tensors"), "relu"), "scale"), 0);
+    cr_assert_gt(test_json_number(cJSON_GetObjectItem(cJSON_GetObjectItem(epoch, "tensors"), "relu"), "scale"), 0);
     cr_assert(cJSON_IsNull(
         cJSON_GetObjectItem(cJSON_GetObjectItem(cJSON_GetObjectItem(epoch, "weights"), "conv1.weight"), "scale")));
     cJSON_Delete(root);
@@ -392,16 +381,16 @@ Test(quantize_commands, groups_are_folders)
     expect_done(&seen);
     cr_assert_not_null(strstr(seen.out, "\nvideo7"), "%s", seen.out);
     outcome_free(&seen);
-    cJSON *root = read_json(b.json);
+    cJSON *root = test_json_read(b.json);
     const cJSON *group, *groups = cJSON_GetObjectItem(root, "groups");
     double images = 0;
     cr_assert_eq(cJSON_GetArraySize(groups), 11);
     cJSON_ArrayForEach(group, groups)
     {
         const bool is_video = strcmp(cJSON_GetObjectItem(group, "group")->valuestring, "video7") == 0;
-        images += number(group, "images");
+        images += test_json_number(group, "images");
         if (is_video)
-            cr_assert_eq(number(group, "images"), 1);
+            cr_assert_eq(test_json_number(group, "images"), 1);
     }
     cr_assert_eq(images, 20);
     cJSON_Delete(root);
@@ -607,7 +596,7 @@ Test(quantize_commands, one_logit_heads)
     b.json = test_folder_path(b.t.folder, "found.json");
     expect_success(QUANTIZE(&b, "--data", b.t.data, "-o", b.model));
     expect_success(QUANTDRIFT("eval", b.model, b.checkpoint, "--data", b.t.data, "--json", b.json));
-    cJSON *root = read_json(b.json);
+    cJSON *root = test_json_read(b.json);
     const cJSON *first = cJSON_GetArrayItem(cJSON_GetObjectItem(root, "networks"), 0);
     cr_assert_str_eq(cJSON_GetObjectItem(first, "form")->valuestring, "INT8");
     cr_assert_eq(cJSON_GetArraySize(cJSON_GetObjectItem(first, "classes")), 2);

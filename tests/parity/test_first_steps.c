@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/file.h"
 #include "support/fixture.h"
+#include "support/json_file.h"
 #include "support/test_context.h"
 #include <math.h>
 #include <quantdrift/experiment.h>
@@ -74,13 +75,6 @@ static const cJSON *read_log(qd_context *ctx, const char *out, const char *model
     return log;
 }
 
-static double number_of(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    cr_assert(cJSON_IsNumber(item), "'%s' is no number", key);
-    return item->valuedouble;
-}
-
 /* "module PATH CLASS SHAPE min max mean std" */
 static void expect_module(const cJSON *entry, const char *line)
 {
@@ -99,7 +93,7 @@ static void expect_module(const cJSON *entry, const char *line)
         (size_t)snprintf(found_shape + used, sizeof found_shape - used, "%s%d", used ? "x" : "", side->valueint);
     cr_expect_str_eq(found_shape, shape, "%s", path);
     for (int i = 0; i < 4; i++) {
-        double found = number_of(entry, keys[i]), bound = fmax(LOG_ABSOLUTE, LOG_RELATIVE * fabs(expected[i]));
+        double found = test_json_number(entry, keys[i]), bound = fmax(LOG_ABSOLUTE, LOG_RELATIVE * fabs(expected[i]));
         cr_expect(fabs(found - expected[i]) <= bound, "%s %s: expected %.9g, got %.9g", path, keys[i], expected[i],
                   found);
     }
@@ -115,7 +109,7 @@ static double *read_losses(const char *step_log, int *count)
     *count = 0;
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         cJSON *json = cJSON_Parse(line);
-        losses[(*count)++] = number_of(json, "loss");
+        losses[(*count)++] = test_json_number(json, "loss");
         cJSON_Delete(json);
     }
     free(text);

@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "kernels/quant_params.h"
 #include "support/fixture.h"
+#include "support/json_file.h"
 #include "support/layer_run.h"
 #include "support/test_context.h"
 #include <math.h>
@@ -9,14 +10,6 @@
 
 /* The two round S once and S·q once, in float32, and PyTorch's inverse of S as well; no value is near a tie. */
 #define TOLERANCE 4e-7
-
-static double number_of(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-
-    cr_assert(cJSON_IsNumber(item), "the fixture has no number '%s'", key);
-    return item->valuedouble;
-}
 
 static double value_of(const cJSON *object, const char *key, int64_t index)
 {
@@ -52,10 +45,10 @@ static void check_step(layer_run *run, const cJSON *step, const char *name, cons
     TEST_OK(run->call.ctx, layer_run_backward(run));
     const qd_quant_params params =
         qd_quant_params_of_range(config->bits, config->symmetric, end(run, 0), end(run, 1));
-    const double scale = number_of(step, "scale");
+    const double scale = test_json_number(step, "scale");
     cr_assert_float_eq(params.scale, scale, TOLERANCE * scale, "%s: scale %.9g, PyTorch says %.9g", name,
                        (double)params.scale, scale);
-    cr_assert_eq(params.range.zero, (int)number_of(step, "zero_point"), "%s: zero point", name);
+    cr_assert_eq(params.range.zero, (int)test_json_number(step, "zero_point"), "%s: zero point", name);
     for (int64_t i = 0; i < count; i++) {
         const double y = layer_run_get(run, run->call.y, i), expected = value_of(step, "y", i);
         cr_assert_float_eq(y, expected, TOLERANCE * fabs(expected), "%s: value %lld is %.9g, PyTorch says %.9g", name,
@@ -78,8 +71,8 @@ Test(fake_quant, agrees_with_pytorch_batch_by_batch)
     {
         const cJSON *steps = cJSON_GetObjectItemCaseSensitive(c, "steps");
         const int count = cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(steps->child, "x"));
-        const qd_fake_quant_config config = {.bits = (int)number_of(c, "bits"),
-                                             .averaging = number_of(c, "averaging")};
+        const qd_fake_quant_config config = {.bits = (int)test_json_number(c, "bits"),
+                                             .averaging = test_json_number(c, "averaging")};
         layer_run run;
         create(&run, ctx, &config, count);
         cJSON_ArrayForEach(step, steps)

@@ -3,6 +3,7 @@
 #include "base/sha256.h"
 #include "support/test_context.h"
 #include "support/fixture.h"
+#include "support/json_file.h"
 #include <math.h>
 #include <quantdrift/random.h>
 #include <stdlib.h>
@@ -25,13 +26,6 @@ static void teardown(void)
 }
 
 TestSuite(random_fixture, .init = setup, .fini = teardown);
-
-static double number_of(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    cr_assert(cJSON_IsNumber(item), "the fixture has no number '%s'", key);
-    return item->valuedouble;
-}
 
 static const char *text_of(const cJSON *object, const char *key)
 {
@@ -64,16 +58,18 @@ static enum value_type draw_case(const cJSON *c, const char *kind, int64_t count
     qd_rng rng;
     qd_rng_seed(&rng, strtoull(text_of(c, "seed"), NULL, 10));
     if (strcmp(kind, "uniform") == 0) {
-        qd_rng_fill_uniform_f32(&rng, out, count, (float)number_of(c, "low"), (float)number_of(c, "high"));
+        qd_rng_fill_uniform_f32(&rng, out, count, (float)test_json_number(c, "low"),
+                                (float)test_json_number(c, "high"));
         return VALUE_FLOAT;
     }
     if (strcmp(kind, "resumed") == 0) {
-        cr_assert(qd_rng_from_text(&rng, text_of(c, "state")), "the state after %g words", number_of(c, "words"));
+        cr_assert(qd_rng_from_text(&rng, text_of(c, "state")), "the state after %g words",
+                  test_json_number(c, "words"));
         qd_rng_fill_uniform_f32(&rng, out, count, 0.0f, 1.0f);
         return VALUE_FLOAT;
     }
     if (strcmp(kind, "normal") == 0) {
-        qd_rng_normal_f32(&rng, out, count, (float)number_of(c, "mean"), (float)number_of(c, "std"));
+        qd_rng_normal_f32(&rng, out, count, (float)test_json_number(c, "mean"), (float)test_json_number(c, "std"));
         return VALUE_FLOAT;
     }
     if (strcmp(kind, "mixed") == 0) {
@@ -81,7 +77,7 @@ static enum value_type draw_case(const cJSON *c, const char *kind, int64_t count
         return VALUE_FLOAT;
     }
     if (strcmp(kind, "bernoulli") == 0) {
-        const double p = number_of(c, "p");
+        const double p = test_json_number(c, "p");
         for (int64_t i = 0; i < count; i++)
             ((unsigned char *)out)[i] = qd_rng_bernoulli(&rng, p) ? 1 : 0;
         return VALUE_BYTE;
@@ -92,7 +88,7 @@ static enum value_type draw_case(const cJSON *c, const char *kind, int64_t count
     }
     const bool bounded = strcmp(kind, "randint") == 0;
     cr_assert(bounded || strcmp(kind, "random_i64") == 0, "unknown kind '%s' in the fixture", kind);
-    const int64_t n = bounded ? (int64_t)number_of(c, "n") : 0;
+    const int64_t n = bounded ? (int64_t)test_json_number(c, "n") : 0;
     for (int64_t i = 0; i < count; i++)
         ((int64_t *)out)[i] = bounded ? qd_rng_randint(&rng, n) : qd_rng_random_i64(&rng);
     return VALUE_INT64;
@@ -115,7 +111,7 @@ Test(random_fixture, every_sequence_is_pytorchs)
     cJSON_ArrayForEach(c, cases)
     {
         const char *kind = text_of(c, "kind");
-        const int64_t count = (int64_t)number_of(c, "count");
+        const int64_t count = (int64_t)test_json_number(c, "count");
         void *values = calloc((size_t)count, sizeof(int64_t));
         cr_assert_not_null(values);
         const enum value_type type = draw_case(c, kind, count, values);
