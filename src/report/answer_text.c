@@ -46,7 +46,7 @@ static void print_interval(FILE *out, const report_quantized *q)
  * confidence limits about effect measures, Statistics in Medicine 27 (2008). */
 static void print_difference(FILE *out, const report_series *a, const report_series *b)
 {
-    const report_quantized *qa = report_last_quantized(a), *qb = report_last_quantized(b);
+    const report_quantized *qa = qd_report_last_quantized(a), *qb = qd_report_last_quantized(b);
     const double d = qa->drop - qb->drop;
     fprintf(out, " That is %.2f points more than %s", d, b->model);
     if (isnan(qa->low) || isnan(qb->low)) {
@@ -61,27 +61,27 @@ static void print_difference(FILE *out, const report_series *a, const report_ser
 
 static enum qd_status answer_how_much(const qd_report *report, int run, char **text)
 {
-    const report_series *worst = report_worst_series(report, run), *next = NULL;
+    const report_series *worst = qd_report_worst_series(report, run), *next = NULL;
     paragraph p;
     QD_TRY(begin(report, &p));
     if (!worst) {
         fprintf(p.stream, "These files do not say: no model was quantized.");
         return end(report, &p, text);
     }
-    const report_quantized *q = report_last_quantized(worst);
+    const report_quantized *q = qd_report_last_quantized(worst);
     fprintf(p.stream, "%s: %.2f points at epoch %lld, from %.2f to %.2f %%", worst->model, q->drop,
             (long long)q->epoch, q->float_accuracy, q->int8_accuracy);
     print_interval(p.stream, q);
     fprintf(p.stream, ".");
     for (int i = 0; i < report->series_count; i++) {
         const report_series *s = &report->series[i];
-        const report_quantized *other = report_last_quantized(s);
+        const report_quantized *other = qd_report_last_quantized(s);
         if (s == worst || s->run != worst->run || !other || isnan(other->drop))
             continue;
         fprintf(p.stream, " %s: %.2f", s->model, other->drop);
         print_interval(p.stream, other);
         fprintf(p.stream, ".");
-        if (!next || other->drop > report_last_quantized(next)->drop)
+        if (!next || other->drop > qd_report_last_quantized(next)->drop)
             next = s;
     }
     if (next)
@@ -95,19 +95,19 @@ static enum qd_status answer_how_much(const qd_report *report, int run, char **t
 
 static void print_noise(FILE *out, const qd_report *report, const report_quantized *q)
 {
-    const report_tensor *noisy = report_first_noisy(q), *worst = report_noisiest(q);
+    const report_tensor *noisy = qd_report_first_noisy(q), *worst = qd_report_noisiest(q);
     if (noisy)
         fprintf(out,
                 " There, the first tensor on the way through the network with noise above 1 %% of its energy (SQNR "
                 "below %.0f dB) is %s (%.1f dB)",
-                REPORT_NOISY_DB, report_module_name(report, noisy->name), noisy->sqnr_accumulated_db);
+                REPORT_NOISY_DB, qd_report_module_name(report, noisy->name), noisy->sqnr_accumulated_db);
     else if (worst)
         fprintf(out, " No tensor's noise is above 1 %% of its energy");
     else
         return;
     if (worst != noisy)
-        fprintf(out, "%s the noisiest is %s (%.1f dB).", noisy ? ";" : ":", report_module_name(report, worst->name),
-                worst->sqnr_accumulated_db);
+        fprintf(out, "%s the noisiest is %s (%.1f dB).", noisy ? ";" : ":",
+                qd_report_module_name(report, worst->name), worst->sqnr_accumulated_db);
     else
         fprintf(out, ".");
 }
@@ -115,23 +115,23 @@ static void print_noise(FILE *out, const qd_report *report, const report_quantiz
 static void print_growth(FILE *out, const qd_report *report, const report_series *series, int64_t epoch)
 {
     double factor = NAN;
-    const report_module *most = report_most_grown(report, series, epoch, &factor);
+    const report_module *most = qd_report_most_grown(report, series, epoch, &factor);
     if (most && factor > 1.0)
         fprintf(out,
                 " Of the logged BatchNorms, %s grew most by then: its range is %.3g, %.3g times that of epoch %lld.",
-                report_module_name(report, most->path), most->range, factor, (long long)series->logs[0].epoch);
+                qd_report_module_name(report, most->path), most->range, factor, (long long)series->logs[0].epoch);
 }
 
 static enum qd_status answer_where(const qd_report *report, int run, char **text)
 {
-    const report_series *worst = report_worst_series(report, run);
+    const report_series *worst = qd_report_worst_series(report, run);
     paragraph p;
     QD_TRY(begin(report, &p));
     if (!worst) {
         fprintf(p.stream, "These files do not say: no model was quantized.");
         return end(report, &p, text);
     }
-    const report_quantized *first = report_first_drop(worst), *q = first ? first : report_last_quantized(worst);
+    const report_quantized *first = qd_report_first_drop(worst), *q = first ? first : qd_report_last_quantized(worst);
     if (first)
         fprintf(p.stream,
                 "%s, epoch %lld: the first logged epoch whose drop (%.2f points, 95 %% interval %.2f to %.2f) "
@@ -169,7 +169,7 @@ static bool is_told_apart(const report_score *a, const report_score *b, double i
 
 static void print_cause(FILE *out, const qd_report *report, const report_series *series)
 {
-    const report_sensitivity *s = report_find_sensitivity(report, series);
+    const report_sensitivity *s = qd_report_find_sensitivity(report, series);
     const report_score *weights = mode_score(report, s, "weights"),
                        *activations = mode_score(report, s, "activations");
     if (!weights || !activations) {
@@ -195,20 +195,20 @@ static void print_cause(FILE *out, const qd_report *report, const report_series 
                 activations->kl);
     if (s->layer_count > 0)
         fprintf(out, " The layer that alone costs most is %s (%.2f points).",
-                report_module_name(report, s->layers[0].name), s->layers[0].only.drop);
+                qd_report_module_name(report, s->layers[0].name), s->layers[0].only.drop);
     if (s->kept_known && s->kept_reached && s->kept_count > 0)
         fprintf(out, " With %d layer%s left in float the drop is %.2f.", s->kept_count, s->kept_count > 1 ? "s" : "",
                 s->kept_score.drop);
 }
 
-const report_grid_row *report_best_remedy(const qd_report *report, const report_series *series)
+const report_grid_row *qd_report_best_remedy(const qd_report *report, const report_series *series)
 {
     const report_grid_row *best = NULL;
     for (int i = 0; i < report->grid_count; i++) {
         const report_grid_row *row = &report->grid[i];
         const char *model = qd_names_text(&report->names, row->model);
         const bool same = strcmp(model, series->key) == 0 || strcmp(model, series->model) == 0;
-        if (same && report_belongs(report, series->run, report->files[row->file].run, row->sha256) &&
+        if (same && qd_report_belongs(report, series->run, report->files[row->file].run, row->sha256) &&
             !isnan(row->recovered) && (!best || row->recovered > best->recovered))
             best = row;
     }
@@ -217,7 +217,7 @@ const report_grid_row *report_best_remedy(const qd_report *report, const report_
 
 static void print_remedy(FILE *out, const qd_report *report, const report_series *series)
 {
-    const report_grid_row *best = report_best_remedy(report, series);
+    const report_grid_row *best = qd_report_best_remedy(report, series);
     if (!best) {
         fprintf(out, " Which remedy helps most: these files do not say; `quantdrift grid` measures them.");
         return;
@@ -237,7 +237,7 @@ static void print_remedy(FILE *out, const qd_report *report, const report_series
 
 static enum qd_status answer_why(const qd_report *report, int run, char **text)
 {
-    const report_series *worst = report_worst_series(report, run);
+    const report_series *worst = qd_report_worst_series(report, run);
     paragraph p;
     QD_TRY(begin(report, &p));
     if (worst) {
@@ -298,17 +298,17 @@ static enum qd_status answer_run(const qd_report *report, int run, char **answer
     return answer_why(report, run, &answers[2]);
 }
 
-enum qd_status report_find_answers(qd_report *report)
+enum qd_status qd_report_find_answers(qd_report *report)
 {
     for (int r = 0; r < report->run_count; r++)
-        if (report_run_has_series(report, r))
+        if (qd_report_run_has_series(report, r))
             QD_TRY(answer_run(report, r, report->runs[r].answers));
     QD_TRY(answer_run(report, -1, report->answers));
     if (qd_report_run_count(report) < 2)
         return QD_OK;
     report_comparison comparison = {0};
-    QD_TRY(report_compare(report, &comparison));
+    QD_TRY(qd_report_compare(report, &comparison));
     const enum qd_status status = answer_over_runs(report, &comparison, &report->answers[0]);
-    report_comparison_free(&comparison);
+    qd_report_comparison_free(&comparison);
     return status;
 }

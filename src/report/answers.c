@@ -5,7 +5,7 @@
 #include <string.h>
 #include "base/error.h"
 
-const report_module *report_widest(const report_log *log)
+const report_module *qd_report_widest(const report_log *log)
 {
     const report_module *widest = NULL;
     for (int m = 0; log && m < log->count; m++)
@@ -14,7 +14,7 @@ const report_module *report_widest(const report_log *log)
     return widest;
 }
 
-const report_tensor *report_first_noisy(const report_quantized *q)
+const report_tensor *qd_report_first_noisy(const report_quantized *q)
 {
     for (int t = 0; t < q->count; t++)
         if (q->tensors[t].sqnr_accumulated_db < REPORT_NOISY_DB)
@@ -22,7 +22,7 @@ const report_tensor *report_first_noisy(const report_quantized *q)
     return NULL;
 }
 
-const report_tensor *report_noisiest(const report_quantized *q)
+const report_tensor *qd_report_noisiest(const report_quantized *q)
 {
     const report_tensor *worst = NULL;
     for (int t = 0; t < q->count; t++) {
@@ -33,7 +33,7 @@ const report_tensor *report_noisiest(const report_quantized *q)
     return worst;
 }
 
-const report_quantized *report_first_drop(const report_series *series)
+const report_quantized *qd_report_first_drop(const report_series *series)
 {
     for (int i = 0; i < series->quantized_count; i++)
         if (series->quantized[i].low > 0.0)
@@ -59,13 +59,14 @@ static bool has_type(const qd_report *report, const report_module *module, const
     return strcmp(qd_names_text(&report->names, module->type), type) == 0;
 }
 
-const report_module *report_most_grown(const qd_report *report, const report_series *series, int64_t epoch,
-                                       double *factor)
+const report_module *qd_report_most_grown(const qd_report *report, const report_series *series, int64_t epoch,
+                                          double *factor)
 {
-    const report_log *first = series->log_count > 0 ? &series->logs[0] : NULL, *log = report_find_log(series, epoch);
+    const report_log *first = series->log_count > 0 ? &series->logs[0] : NULL,
+                     *log = qd_report_find_log(series, epoch);
     const report_module *most = NULL;
     for (int m = 0; log && log != first && m < log->count; m++) {
-        const report_module *before = report_find_module(first, log->modules[m].path);
+        const report_module *before = qd_report_find_module(first, log->modules[m].path);
         const double grown = before && before->range > 0.0 ? log->modules[m].range / before->range : NAN;
         if (has_type(report, &log->modules[m], "BatchNorm2d") && !isnan(grown) && (!most || grown > *factor)) {
             most = &log->modules[m];
@@ -75,8 +76,8 @@ const report_module *report_most_grown(const qd_report *report, const report_ser
     return most;
 }
 
-enum qd_status report_find_pairs(const qd_report *report, const report_series *series, bool of_blocks,
-                                 report_pair **pairs, int *count)
+enum qd_status qd_report_find_pairs(const qd_report *report, const report_series *series, bool of_blocks,
+                                    report_pair **pairs, int *count)
 {
     const report_log *log = series->log_count > 0 ? &series->logs[series->log_count - 1] : NULL;
     report_pair *found = NULL;
@@ -86,7 +87,7 @@ enum qd_status report_find_pairs(const qd_report *report, const report_series *s
         if (!has_type(report, convolution, "Conv2d") || !has_type(report, batchnorm, "BatchNorm2d") ||
             (of_blocks && !is_below(report, series, batchnorm->path)))
             continue;
-        report_pair *pair = report_append(&found, &n, sizeof *pair);
+        report_pair *pair = qd_report_append(&found, &n, sizeof *pair);
         if (!pair) {
             free(found);
             return qd_fail(report->ctx, QD_ERR_MEMORY, "report: out of memory");
@@ -98,19 +99,20 @@ enum qd_status report_find_pairs(const qd_report *report, const report_series *s
     return QD_OK;
 }
 
-double report_pair_ratio(const report_log *log, const report_pair *pair)
+double qd_report_pair_ratio(const report_log *log, const report_pair *pair)
 {
-    const report_module *convolution = report_find_module(log, pair->convolution);
-    const report_module *batchnorm = report_find_module(log, pair->batchnorm);
+    const report_module *convolution = qd_report_find_module(log, pair->convolution);
+    const report_module *batchnorm = qd_report_find_module(log, pair->batchnorm);
     return convolution && batchnorm && convolution->range > 0.0 ? batchnorm->range / convolution->range : NAN;
 }
 
-const report_series *report_worst_series(const qd_report *report, int run)
+const report_series *qd_report_worst_series(const qd_report *report, int run)
 {
     const report_series *worst = NULL;
     for (int i = 0; i < report->series_count; i++) {
         const report_series *s = &report->series[i];
-        const report_quantized *last = report_last_quantized(s), *most = worst ? report_last_quantized(worst) : NULL;
+        const report_quantized *last = qd_report_last_quantized(s),
+                               *most = worst ? qd_report_last_quantized(worst) : NULL;
         if ((run < 0 || s->run == run) && last && !isnan(last->drop) && (!most || last->drop > most->drop))
             worst = s;
     }

@@ -28,12 +28,12 @@ static enum qd_status add_to_cell(const qd_report *report, report_comparison *c,
             cell = &c->cells[i];
     }
     if (!cell) {
-        cell = report_append(&c->cells, &c->cell_count, sizeof *cell);
+        cell = qd_report_append(&c->cells, &c->cell_count, sizeof *cell);
         if (!cell)
             return fail_memory(report);
         cell->model = s->model;
     }
-    int *place = report_append(&cell->series, &cell->series_count, sizeof *place);
+    int *place = qd_report_append(&cell->series, &cell->series_count, sizeof *place);
     if (!place)
         return fail_memory(report);
     *place = number;
@@ -88,8 +88,8 @@ static int64_t common_epoch(const qd_report *report, const report_cell *cell)
     for (int e = first->quantized_count - 1; e >= 0; e--) {
         bool everywhere = true;
         for (int i = 1; i < cell->series_count; i++)
-            everywhere = everywhere &&
-                         report_find_quantized(&report->series[cell->series[i]], first->quantized[e].epoch) != NULL;
+            everywhere = everywhere && qd_report_find_quantized(&report->series[cell->series[i]],
+                                                                first->quantized[e].epoch) != NULL;
         if (everywhere)
             return first->quantized[e].epoch;
     }
@@ -106,8 +106,8 @@ static enum qd_status fill_cell(const qd_report *report, report_cell *cell)
     cell->epoch = common_epoch(report, cell);
     for (int i = 0; i < n; i++) {
         const report_series *s = &report->series[cell->series[i]];
-        const report_quantized *q = report_find_quantized(s, cell->epoch);
-        const report_module *module = report_widest(report_find_log(s, cell->epoch));
+        const report_quantized *q = qd_report_find_quantized(s, cell->epoch);
+        const report_module *module = qd_report_widest(qd_report_find_log(s, cell->epoch));
         real[i] = q ? q->float_accuracy : NAN;
         int8[i] = q ? q->int8_accuracy : NAN;
         drop[i] = q ? q->drop : NAN;
@@ -143,8 +143,8 @@ static enum qd_status fill_pair(const qd_report *report, const report_comparison
         return fail_memory(report);
     for (int i = 0; i < a->series_count; i++) {
         const report_series *s = &report->series[a->series[i]], *other = partner(report, b, s);
-        const report_quantized *qa = report_find_quantized(s, a->epoch);
-        const report_quantized *qb = other ? report_find_quantized(other, b->epoch) : NULL;
+        const report_quantized *qa = qd_report_find_quantized(s, a->epoch);
+        const report_quantized *qb = other ? qd_report_find_quantized(other, b->epoch) : NULL;
         values[i] = qa && qb ? qa->drop - qb->drop : NAN;
     }
     pair->difference = qd_spread_compute(values, a->series_count);
@@ -156,7 +156,7 @@ static enum qd_status fill_pair(const qd_report *report, const report_comparison
 static enum qd_status add_pair(const qd_report *report, report_comparison *c, int i, int j)
 {
     const bool swap = c->cells[j].drop.mean > c->cells[i].drop.mean;
-    report_paired *pair = report_append(&c->pairs, &c->pair_count, sizeof *pair);
+    report_paired *pair = qd_report_append(&c->pairs, &c->pair_count, sizeof *pair);
     if (!pair)
         return fail_memory(report);
     *pair = (report_paired){.first = swap ? j : i, .second = swap ? i : j};
@@ -166,7 +166,7 @@ static enum qd_status add_pair(const qd_report *report, report_comparison *c, in
     return QD_OK;
 }
 
-enum qd_status report_compare(const qd_report *report, report_comparison *out)
+enum qd_status qd_report_compare(const qd_report *report, report_comparison *out)
 {
     report_comparison c = {0};
     enum qd_status status = QD_OK;
@@ -184,11 +184,11 @@ enum qd_status report_compare(const qd_report *report, report_comparison *out)
     *out = c;
     return QD_OK;
 fail:
-    report_comparison_free(&c);
+    qd_report_comparison_free(&c);
     return status;
 }
 
-void report_comparison_free(report_comparison *comparison)
+void qd_report_comparison_free(report_comparison *comparison)
 {
     for (int i = 0; i < comparison->cell_count; i++) {
         free(comparison->cells[i].label);

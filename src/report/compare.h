@@ -27,8 +27,8 @@ typedef struct report_comparison {
     int pair_count;
 } report_comparison;
 
-/* Errors: QD_ERR_MEMORY. Freed with report_comparison_free(). */
-enum qd_status report_compare(const qd_report *report, report_comparison *out);
-void report_comparison_free(report_comparison *comparison);
+/* Errors: QD_ERR_MEMORY. Freed with qd_report_comparison_free(). */
+enum qd_status qd_report_compare(const qd_report *report, report_comparison *out);
+void qd_report_comparison_free(report_comparison *comparison);
 
 #endif

@@ -11,7 +11,7 @@
 /* "80.40 ± 1.20", alone without spread. */
 static void print_spread(FILE *out, const qd_spread *s)
 {
-    report_print_number(out, s->mean, 2);
+    qd_report_print_number(out, s->mean, 2);
     if (s->count > 1)
         fprintf(out, " ± %.2f", s->std);
 }
@@ -25,9 +25,9 @@ static void print_cells(FILE *out, const report_comparison *c)
         const report_cell *cell = &c->cells[i];
         const qd_spread *spreads[] = {&cell->float_accuracy, &cell->int8_accuracy, &cell->drop, &cell->widest};
         fputs("| ", out);
-        report_print_markdown(out, cell->model);
+        qd_report_print_markdown(out, cell->model);
         fputs(" | ", out);
-        report_print_markdown(out, cell->label[0] != '\0' ? cell->label : "-");
+        qd_report_print_markdown(out, cell->label[0] != '\0' ? cell->label : "-");
         fprintf(out, " | %d |", cell->series_count);
         if (cell->epoch >= 0)
             fprintf(out, " %lld |", (long long)cell->epoch);
@@ -54,11 +54,11 @@ static void print_pairs(FILE *out, const report_comparison *c)
         const report_paired *pair = &c->pairs[i];
         const report_cell *first = &c->cells[pair->first];
         fputs("| ", out);
-        report_print_markdown(out, first->model);
+        qd_report_print_markdown(out, first->model);
         fputs(" | ", out);
-        report_print_markdown(out, c->cells[pair->second].model);
+        qd_report_print_markdown(out, c->cells[pair->second].model);
         fputs(" | ", out);
-        report_print_markdown(out, first->label[0] != '\0' ? first->label : "-");
+        qd_report_print_markdown(out, first->label[0] != '\0' ? first->label : "-");
         fprintf(out, " | %d | ", pair->difference.count);
         print_spread(out, &pair->difference);
         if (pair->difference.count > 1)
@@ -97,11 +97,11 @@ static void print_points(FILE *out, const qd_report *report, const report_compar
     for (int i = 0; i < c->cell_count; i++) {
         for (int s = 0; s < c->cells[i].series_count; s++) {
             const report_quantized *q =
-                report_find_quantized(&report->series[c->cells[i].series[s]], c->cells[i].epoch);
+                qd_report_find_quantized(&report->series[c->cells[i].series[s]], c->cells[i].epoch);
             if (!q)
                 continue;
             fprintf(out, "%d", i);
-            plot_value(out, q->drop);
+            qd_plot_value(out, q->drop);
             fputs("\n", out);
         }
     }
@@ -110,14 +110,14 @@ static void print_points(FILE *out, const qd_report *report, const report_compar
         const report_cell *cell = &c->cells[i];
         const double std = cell->drop.count > 1 ? cell->drop.std : 0.0;
         fprintf(out, "%d", i);
-        plot_value(out, cell->drop.mean);
-        plot_value(out, cell->drop.mean - std);
-        plot_value(out, cell->drop.mean + std);
+        qd_plot_value(out, cell->drop.mean);
+        qd_plot_value(out, cell->drop.mean - std);
+        qd_plot_value(out, cell->drop.mean + std);
         fputs(" \"", out);
-        report_print_gnuplot(out, cell->model);
+        qd_report_print_gnuplot(out, cell->model);
         if (cell->label[0] != '\0')
             fputs(", ", out);
-        report_print_gnuplot(out, cell->label);
+        qd_report_print_gnuplot(out, cell->label);
         fputs("\"\n", out);
     }
     fputs("END\n", out);
@@ -126,19 +126,19 @@ static void print_points(FILE *out, const qd_report *report, const report_compar
 static enum qd_status print_chart(FILE *out, const qd_report *report)
 {
     report_comparison c = {0};
-    QD_TRY(report_compare(report, &c));
-    plot_begin(out, "Accuracy lost in INT8: each run, mean and standard deviation");
+    QD_TRY(qd_report_compare(report, &c));
+    qd_plot_begin(out, "Accuracy lost in INT8: each run, mean and standard deviation");
     print_points(out, report, &c);
     fprintf(out,
             "set xlabel 'float accuracy minus INT8 accuracy, points'\nset yrange [%d:-1]\n"
             "set ytics nomirror noenhanced font ',10'\nunset key\nset yzeroaxis lc rgb '#808080'\n",
             c.cell_count > 0 ? c.cell_count : 1);
-    plot_open(out, "compare", 1000, 140 + 44 * (c.cell_count > 1 ? c.cell_count : 2));
+    qd_plot_open(out, "compare", 1000, 140 + 44 * (c.cell_count > 1 ? c.cell_count : 2));
     fputs("plot $means using 2:1:3:4:ytic(5) with xerrorbars pt 7 ps 1 lw 2 lc rgb '#2b6cb0', \\\n"
           "  $runs using 2:($1+0.22) with points pt 6 ps 0.9 lw 1.5 lc rgb '#c05621'\n",
           out);
-    plot_close(out);
-    report_comparison_free(&c);
+    qd_plot_close(out);
+    qd_report_comparison_free(&c);
     return QD_OK;
 }
 
@@ -170,7 +170,7 @@ enum qd_status qd_report_write_compare(const qd_report *report, const char *fold
     enum qd_status status = QD_OK;
     bool quantized = false;
     char *table = NULL;
-    QD_TRY_GOTO(report_compare(report, &c));
+    QD_TRY_GOTO(qd_report_compare(report, &c));
     for (int i = 0; i < c.cell_count; i++)
         quantized = quantized || c.cells[i].drop.count > 0;
     if (!quantized) {
@@ -188,11 +188,11 @@ enum qd_status qd_report_write_compare(const qd_report *report, const char *fold
     table = NULL;
 fail:
     free(table);
-    report_comparison_free(&c);
+    qd_report_comparison_free(&c);
     return status;
 }
 
 enum qd_status qd_report_write_compare_plot(const qd_report *report, const char *folder)
 {
-    return plot_write(report, folder, "compare.gp", print_chart);
+    return qd_plot_write(report, folder, "compare.gp", print_chart);
 }

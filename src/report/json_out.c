@@ -33,20 +33,20 @@ static void put_key(json_out *out, const char *key)
     out->comma = true;
 }
 
-void json_open(json_out *out, const char *key, char bracket)
+void qd_json_out_open(json_out *out, const char *key, char bracket)
 {
     put_key(out, key);
     fputc(bracket, out->stream);
     out->comma = false;
 }
 
-void json_close(json_out *out, char bracket)
+void qd_json_out_close(json_out *out, char bracket)
 {
     fputc(bracket, out->stream);
     out->comma = true;
 }
 
-void json_text(json_out *out, const char *key, const char *text)
+void qd_json_out_text(json_out *out, const char *key, const char *text)
 {
     put_key(out, key);
     if (text)
@@ -55,13 +55,13 @@ void json_text(json_out *out, const char *key, const char *text)
         fputs("null", out->stream);
 }
 
-void json_int(json_out *out, const char *key, int64_t value)
+void qd_json_out_int(json_out *out, const char *key, int64_t value)
 {
     put_key(out, key);
     fprintf(out->stream, "%lld", (long long)value);
 }
 
-void json_bool(json_out *out, const char *key, bool value)
+void qd_json_out_bool(json_out *out, const char *key, bool value)
 {
     put_key(out, key);
     fputs(value ? "true" : "false", out->stream);
@@ -98,7 +98,7 @@ static size_t format_plain(double value, int exponent, char *text)
     return length;
 }
 
-void json_number(json_out *out, const char *key, double value)
+void qd_json_out_number(json_out *out, const char *key, double value)
 {
     char text[32] = "";
     put_key(out, key);

@@ -12,13 +12,13 @@ typedef struct json_out {
 } json_out;
 
 /* `key` is a constant, NULL inside arrays. */
-void json_open(json_out *out, const char *key, char bracket);
-void json_close(json_out *out, char bracket);
-void json_text(json_out *out, const char *key, const char *text);
-void json_int(json_out *out, const char *key, int64_t value);
-void json_bool(json_out *out, const char *key, bool value);
+void qd_json_out_open(json_out *out, const char *key, char bracket);
+void qd_json_out_close(json_out *out, char bracket);
+void qd_json_out_text(json_out *out, const char *key, const char *text);
+void qd_json_out_int(json_out *out, const char *key, int64_t value);
+void qd_json_out_bool(json_out *out, const char *key, bool value);
 
 /* Five significant digits: more than a chart shows. What is not finite becomes null. */
-void json_number(json_out *out, const char *key, double value);
+void qd_json_out_number(json_out *out, const char *key, double value);
 
 #endif

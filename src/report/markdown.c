@@ -15,14 +15,14 @@
 static void print_cell(FILE *out, double value, int decimals)
 {
     fputs(" ", out);
-    report_print_number(out, value, decimals);
+    qd_report_print_number(out, value, decimals);
     fputs(" |", out);
 }
 
 static void print_name(FILE *out, const char *name)
 {
     fputs(" ", out);
-    report_print_markdown(out, name);
+    qd_report_print_markdown(out, name);
     fputs(" |", out);
 }
 
@@ -30,12 +30,12 @@ static void print_name(FILE *out, const char *name)
 static void print_drop(FILE *out, double drop, double low, double high)
 {
     fputs(" ", out);
-    report_print_number(out, drop, 2);
+    qd_report_print_number(out, drop, 2);
     if (!isnan(low)) {
         fputs(" \\[", out);
-        report_print_number(out, low, 2);
+        qd_report_print_number(out, low, 2);
         fputs(", ", out);
-        report_print_number(out, high, 2);
+        qd_report_print_number(out, high, 2);
         fputs("\\]", out);
     }
     fputs(" |", out);
@@ -45,20 +45,20 @@ static void print_drop(FILE *out, double drop, double low, double high)
 
 static void print_drift_row(FILE *out, const qd_report *report, const report_series *s, int64_t epoch)
 {
-    const report_quantized *q = report_find_quantized(s, epoch);
-    const report_module *widest = report_widest(report_find_log(s, epoch));
-    const report_tensor *noisiest = q ? report_noisiest(q) : NULL;
+    const report_quantized *q = qd_report_find_quantized(s, epoch);
+    const report_module *widest = qd_report_widest(qd_report_find_log(s, epoch));
+    const report_tensor *noisiest = q ? qd_report_noisiest(q) : NULL;
     fputs("|", out);
     print_name(out, s->model);
     fprintf(out, " %lld |", (long long)epoch);
-    print_cell(out, report_val_accuracy(s, epoch), 2);
+    print_cell(out, qd_report_val_accuracy(s, epoch), 2);
     print_cell(out, q ? q->float_accuracy : NAN, 2);
     print_cell(out, q ? q->int8_accuracy : NAN, 2);
     print_drop(out, q ? q->drop : NAN, q ? q->low : NAN, q ? q->high : NAN);
     print_cell(out, widest ? widest->range : NAN, 2);
-    print_name(out, widest ? report_module_name(report, widest->path) : "-");
+    print_name(out, widest ? qd_report_module_name(report, widest->path) : "-");
     print_cell(out, noisiest ? noisiest->sqnr_accumulated_db : NAN, 1);
-    print_name(out, noisiest ? report_module_name(report, noisiest->name) : "-");
+    print_name(out, noisiest ? qd_report_module_name(report, noisiest->name) : "-");
     fputs("\n", out);
 }
 
@@ -75,7 +75,7 @@ static void print_drift(FILE *out, const qd_report *report, int run)
         for (int e = 0; e < s->log_count; e++)
             print_drift_row(out, report, s, s->logs[e].epoch);
         for (int e = 0; e < s->quantized_count; e++)
-            if (!report_find_log(s, s->quantized[e].epoch))
+            if (!qd_report_find_log(s, s->quantized[e].epoch))
                 print_drift_row(out, report, s, s->quantized[e].epoch);
     }
 }
@@ -86,10 +86,10 @@ static enum qd_status print_ratios(FILE *out, const qd_report *report, const rep
 {
     report_pair *pairs = NULL;
     int count = 0;
-    QD_TRY(report_find_pairs(report, s, true, &pairs, &count));
+    QD_TRY(qd_report_find_pairs(report, s, true, &pairs, &count));
     if (count > 0) {
         fputs("\n| ", out);
-        report_print_markdown(out, s->model);
+        qd_report_print_markdown(out, s->model);
         fputs(": BatchNorm |", out);
         for (int e = 0; e < s->log_count; e++)
             fprintf(out, " epoch %lld |", (long long)s->logs[e].epoch);
@@ -100,9 +100,9 @@ static enum qd_status print_ratios(FILE *out, const qd_report *report, const rep
     }
     for (int p = 0; p < count; p++) {
         fputs("|", out);
-        print_name(out, report_module_name(report, pairs[p].batchnorm));
+        print_name(out, qd_report_module_name(report, pairs[p].batchnorm));
         for (int e = 0; e < s->log_count; e++)
-            print_cell(out, report_pair_ratio(&s->logs[e], &pairs[p]), 3);
+            print_cell(out, qd_report_pair_ratio(&s->logs[e], &pairs[p]), 3);
         fputs("\n", out);
     }
     free(pairs);
@@ -127,12 +127,12 @@ static const report_tensor *next_noisy(const report_quantized *q, const report_t
 
 static void print_noisy(FILE *out, const qd_report *report, const report_series *s)
 {
-    const report_quantized *q = report_last_quantized(s);
+    const report_quantized *q = qd_report_last_quantized(s);
     const report_tensor *tensor = NULL;
     for (int i = 0; q && i < WORST_COUNT && (tensor = next_noisy(q, tensor)); i++) {
         fputs("|", out);
         print_name(out, s->model);
-        print_name(out, report_module_name(report, tensor->name));
+        print_name(out, qd_report_module_name(report, tensor->name));
         print_cell(out, tensor->sqnr_accumulated_db, 1);
         print_cell(out, tensor->sqnr_rounding_db, 1);
         print_cell(out, tensor->min, 3);
@@ -146,11 +146,11 @@ static void print_noisy(FILE *out, const qd_report *report, const report_series 
 static enum qd_status print_run(FILE *out, const qd_report *report, int run)
 {
     fputs("\n## Run ", out);
-    report_print_markdown(out, report->runs[run].name);
+    qd_report_print_markdown(out, report->runs[run].name);
     fputs("\n\n", out);
     for (int a = 0; a < QD_REPORT_ANSWERS; a++) {
         fprintf(out, "**%s** ", qd_report_question(a));
-        report_print_markdown(out, report->runs[run].answers[a]);
+        qd_report_print_markdown(out, report->runs[run].answers[a]);
         fputs("\n\n", out);
     }
     fputs("### Drift by epoch\n\n", out);
@@ -175,9 +175,9 @@ static enum qd_status print_run(FILE *out, const qd_report *report, int run)
 static void print_sensitivity(FILE *out, const qd_report *report, const report_sensitivity *s)
 {
     fputs("\n### ", out);
-    report_print_markdown(out, s->model);
+    qd_report_print_markdown(out, s->model);
     fputs(" in ", out);
-    report_print_markdown(out, report->runs[s->run].name);
+    qd_report_print_markdown(out, report->runs[s->run].name);
     fputs("\n\n| quantized | accuracy % | drop, points | KL, nats |\n|---|--:|--:|--:|\n| nothing |", out);
     print_cell(out, s->real.accuracy, 2);
     print_cell(out, 0.0, 2);
@@ -197,7 +197,7 @@ static void print_sensitivity(FILE *out, const qd_report *report, const report_s
     for (int l = 0; l < s->layer_count && l < LAYER_COUNT; l++) {
         const report_layer *layer = &s->layers[l];
         fputs("|", out);
-        print_name(out, report_module_name(report, layer->name));
+        print_name(out, qd_report_module_name(report, layer->name));
         print_name(out, qd_names_text(&report->names, layer->kind));
         print_cell(out, layer->only.drop, 2);
         print_cell(out, layer->only.kl, 5);
@@ -254,7 +254,7 @@ static void print_sentences(FILE *out, const char *title, char *const *texts, in
         fprintf(out, "\n## %s\n\n", title);
     for (int i = 0; i < count; i++) {
         fputs("- ", out);
-        report_print_markdown(out, texts[i]);
+        qd_report_print_markdown(out, texts[i]);
         fputs("\n", out);
     }
 }
@@ -275,7 +275,7 @@ static enum qd_status print_report(FILE *out, const qd_report *report, bool plot
     fputs("# What the files of these runs say\n\n", out);
     for (int a = 0; a < QD_REPORT_ANSWERS; a++) {
         fprintf(out, "**%s** ", qd_report_question(a));
-        report_print_markdown(out, report->answers[a]);
+        qd_report_print_markdown(out, report->answers[a]);
         fputs("\n\n", out);
     }
     fputs("Drops are float accuracy minus INT8 accuracy on the same images, in points. Intervals are 95 %: of "
@@ -287,7 +287,7 @@ static enum qd_status print_report(FILE *out, const qd_report *report, bool plot
     if (plots && report->series_count > 0)
         print_plots(out, report);
     for (int r = 0; r < report->run_count; r++)
-        if (report_run_has_series(report, r))
+        if (qd_report_run_has_series(report, r))
             QD_TRY(print_run(out, report, r));
     if (report->sensitivity_count > 0)
         fputs("\n## Sensitivity\n", out);

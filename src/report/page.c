@@ -20,7 +20,7 @@ static enum qd_status print_data(const qd_report *report, const char *folder, en
     FILE *stream = open_memstream(text, size);
     if (plain != (locale_t)0 && stream) {
         const locale_t before = uselocale(plain);
-        status = page_print_data(stream, report, folder, detail);
+        status = qd_page_print_data(stream, report, folder, detail);
         uselocale(before);
     }
     const bool failed = !stream || ferror(stream);
@@ -52,8 +52,8 @@ static void print_scripts_digest(FILE *out)
     char hex[65];
     qd_sha256 hash;
     qd_sha256_init(&hash);
-    for (int i = 0; page_script(i).data; i++) {
-        qd_sha256_update(&hash, page_script(i).data, page_script(i).size);
+    for (int i = 0; qd_page_script(i).data; i++) {
+        qd_sha256_update(&hash, qd_page_script(i).data, qd_page_script(i).size);
         qd_sha256_update(&hash, "\n", 1);
     }
     qd_sha256_finish(&hash, hex);
@@ -78,19 +78,19 @@ static void print_page(FILE *out, const char *data, size_t size)
           out);
     print_scripts_digest(out);
     fputs("'\">\n<title>quantdrift report</title>\n<!-- The charts are drawn by uPlot.\n", out);
-    fwrite(page_licence().data, 1, page_licence().size, out);
+    fwrite(qd_page_licence().data, 1, qd_page_licence().size, out);
     fputs("-->\n<style>\n", out);
-    for (int i = 0; page_style(i).data; i++) {
-        fwrite(page_style(i).data, 1, page_style(i).size, out);
+    for (int i = 0; qd_page_style(i).data; i++) {
+        fwrite(qd_page_style(i).data, 1, qd_page_style(i).size, out);
         fputc('\n', out);
     }
     fputs("</style>\n</head>\n<body>\n", out);
-    fwrite(page_markup().data, 1, page_markup().size, out);
+    fwrite(qd_page_markup().data, 1, qd_page_markup().size, out);
     fputs("<script type=\"application/json\" id=\"data\">", out);
     fwrite(data, 1, size, out);
     fputs("</script>\n<script>", out);
-    for (int i = 0; page_script(i).data; i++) {
-        fwrite(page_script(i).data, 1, page_script(i).size, out);
+    for (int i = 0; qd_page_script(i).data; i++) {
+        fwrite(qd_page_script(i).data, 1, qd_page_script(i).size, out);
         fputc('\n', out);
     }
     fputs("</script>\n</body>\n</html>\n", out);

@@ -14,7 +14,7 @@ static const cJSON *item_of(const cJSON *object, const char *key)
 static void copy_numbers(json_out *out, const cJSON *object, const char *const *keys, int count)
 {
     for (int i = 0; i < count; i++)
-        json_number(out, keys[i], report_number(object, keys[i]));
+        qd_json_out_number(out, keys[i], qd_report_number(object, keys[i]));
 }
 
 /* An array of numbers; left out when there is none. */
@@ -24,13 +24,13 @@ static void copy_array(json_out *out, const cJSON *object, const char *key)
     int count = 0;
     if (!cJSON_IsArray(array))
         return;
-    json_open(out, key, '[');
+    qd_json_out_open(out, key, '[');
     cJSON_ArrayForEach(item, array)
     {
         if (count++ < MAX_ITEMS)
-            json_number(out, NULL, cJSON_IsNumber(item) ? item->valuedouble : NAN);
+            qd_json_out_number(out, NULL, cJSON_IsNumber(item) ? item->valuedouble : NAN);
     }
-    json_close(out, ']');
+    qd_json_out_close(out, ']');
 }
 
 static void print_tensor(json_out *out, const cJSON *tensor, enum page_detail detail)
@@ -38,8 +38,8 @@ static void print_tensor(json_out *out, const cJSON *tensor, enum page_detail de
     static const char *const keys[] = {"min",          "max",        "scale",      "zero_point",   "low_channel",
                                        "high_channel", "others_min", "others_max", "others_codes", "used_codes",
                                        "unused_pct",   "low_pct",    "high_pct",   "zero_pct",     "channels"};
-    json_open(out, NULL, '{');
-    json_text(out, "name", report_text(tensor, "name"));
+    qd_json_out_open(out, NULL, '{');
+    qd_json_out_text(out, "name", qd_report_text(tensor, "name"));
     copy_numbers(out, tensor, keys, sizeof keys / sizeof keys[0]);
     if (detail < PAGE_NO_HISTOGRAMS)
         copy_array(out, tensor, "histogram");
@@ -47,73 +47,73 @@ static void print_tensor(json_out *out, const cJSON *tensor, enum page_detail de
         copy_array(out, tensor, "channel_min");
         copy_array(out, tensor, "channel_max");
     }
-    json_close(out, '}');
+    qd_json_out_close(out, '}');
 }
 
 static void print_channels(json_out *out, const cJSON *entry)
 {
-    json_open(out, NULL, '{');
-    json_text(out, "name", report_text(entry, "name"));
+    qd_json_out_open(out, NULL, '{');
+    qd_json_out_text(out, "name", qd_report_text(entry, "name"));
     copy_array(out, entry, "min");
     copy_array(out, entry, "max");
     copy_array(out, entry, "std");
-    json_close(out, '}');
+    qd_json_out_close(out, '}');
 }
 
 static void print_collapse(json_out *out, const cJSON *collapse)
 {
     static const char *const keys[] = {"min", "max", "scale", "zero_point"};
     const cJSON *row;
-    json_open(out, "collapse", '{');
+    qd_json_out_open(out, "collapse", '{');
     copy_array(out, collapse, "values");
-    json_open(out, "rows", '[');
+    qd_json_out_open(out, "rows", '[');
     cJSON_ArrayForEach(row, item_of(collapse, "rows"))
     {
-        json_open(out, NULL, '{');
-        json_text(out, "side", report_text(row, "side"));
-        json_text(out, "module", report_text(row, "module"));
+        qd_json_out_open(out, NULL, '{');
+        qd_json_out_text(out, "side", qd_report_text(row, "side"));
+        qd_json_out_text(out, "module", qd_report_text(row, "module"));
         copy_numbers(out, row, keys, sizeof keys / sizeof keys[0]);
         copy_array(out, row, "codes");
         copy_array(out, row, "values_back");
         copy_array(out, row, "distances");
-        json_close(out, '}');
+        qd_json_out_close(out, '}');
     }
-    json_close(out, ']');
-    json_close(out, '}');
+    qd_json_out_close(out, ']');
+    qd_json_out_close(out, '}');
 }
 
 static void print_analysis(json_out *out, const qd_report *report, const report_analysis *a, enum page_detail detail)
 {
     const cJSON *item;
-    json_open(out, NULL, '{');
-    page_print_runs(out, report, a->run, a->sha256);
-    json_int(out, "file", a->file);
-    json_text(out, "model", a->model);
-    json_text(out, "key", a->key);
-    json_number(out, "epoch", a->epoch);
-    json_number(out, "images", report_number(a->json, "calibration_images"));
-    json_open(out, "tensors", '[');
+    qd_json_out_open(out, NULL, '{');
+    qd_page_print_runs(out, report, a->run, a->sha256);
+    qd_json_out_int(out, "file", a->file);
+    qd_json_out_text(out, "model", a->model);
+    qd_json_out_text(out, "key", a->key);
+    qd_json_out_number(out, "epoch", a->epoch);
+    qd_json_out_number(out, "images", qd_report_number(a->json, "calibration_images"));
+    qd_json_out_open(out, "tensors", '[');
     cJSON_ArrayForEach(item, item_of(a->json, "tensors"))
     {
         if (cJSON_IsObject(item))
             print_tensor(out, item, detail);
     }
-    json_close(out, ']');
-    json_open(out, "channels", '[');
+    qd_json_out_close(out, ']');
+    qd_json_out_open(out, "channels", '[');
     cJSON_ArrayForEach(item, item_of(a->json, "channels"))
     {
         if (cJSON_IsObject(item) && detail < PAGE_NO_MODULES)
             print_channels(out, item);
     }
-    json_close(out, ']');
+    qd_json_out_close(out, ']');
     print_collapse(out, item_of(a->json, "collapse"));
-    json_close(out, '}');
+    qd_json_out_close(out, '}');
 }
 
-void page_print_analyses(json_out *out, const qd_report *report, enum page_detail detail)
+void qd_page_print_analyses(json_out *out, const qd_report *report, enum page_detail detail)
 {
-    json_open(out, "analyses", '[');
+    qd_json_out_open(out, "analyses", '[');
     for (int i = 0; i < report->analysis_count; i++)
         print_analysis(out, report, &report->analyses[i], detail);
-    json_close(out, ']');
+    qd_json_out_close(out, ']');
 }

@@ -32,25 +32,25 @@ MARKUP(EMBED)
 enum { STYLE_COUNT = 0 STYLES(COUNT_ONE), SCRIPT_COUNT = 0 SCRIPTS(COUNT_ONE) };
 #define ASSET(name, path) {qd_asset_##name, qd_asset_bytes_##name},
 
-page_asset page_style(int index)
+page_asset qd_page_style(int index)
 {
     const page_asset styles[] = {STYLES(ASSET)};
     return index < STYLE_COUNT ? styles[index] : (page_asset){0};
 }
 
-page_asset page_script(int index)
+page_asset qd_page_script(int index)
 {
     const page_asset scripts[] = {SCRIPTS(ASSET)};
     return index < SCRIPT_COUNT ? scripts[index] : (page_asset){0};
 }
 
-page_asset page_markup(void)
+page_asset qd_page_markup(void)
 {
     const page_asset markup[] = {MARKUP(ASSET)};
     return markup[0];
 }
 
-page_asset page_licence(void)
+page_asset qd_page_licence(void)
 {
     const page_asset markup[] = {MARKUP(ASSET)};
     return markup[1];

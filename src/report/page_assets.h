@@ -10,13 +10,13 @@ typedef struct page_asset {
 } page_asset;
 
 /* Style sheets, and scripts in the order in which they need each other, from 0 on; NULL data behind the last. */
-page_asset page_style(int index);
-page_asset page_script(int index);
+page_asset qd_page_style(int index);
+page_asset qd_page_script(int index);
 
 /* The markup of the body, without the scripts. */
-page_asset page_markup(void);
+page_asset qd_page_markup(void);
 
 /* The licence of the chart library, which asks to be in every copy. */
-page_asset page_licence(void);
+page_asset qd_page_licence(void);
 
 #endif

@@ -38,7 +38,7 @@ static double tensor_value(const report_tensor *t, int column)
 static const report_module *module_at(const report_log *log, int index, int path)
 {
     return index < log->count && log->modules[index].path == path ? &log->modules[index]
-                                                                  : report_find_module(log, path);
+                                                                  : qd_report_find_module(log, path);
 }
 
 static const report_tensor *tensor_at(const report_quantized *q, int index, int name)
@@ -56,88 +56,88 @@ static void print_logs(json_out *out, const char *key, const report_series *s, c
 {
     static const char *const names[MODULE_COLUMNS] = {"min", "max", "mean", "std"};
     const report_log *all = s->log_count > 0 ? &s->logs[s->log_count - 1] : NULL;
-    json_open(out, key, '[');
+    qd_json_out_open(out, key, '[');
     for (int e = 0; all && e < count; e++) {
-        json_open(out, NULL, '{');
-        json_int(out, "epoch", logs[e].epoch);
+        qd_json_out_open(out, NULL, '{');
+        qd_json_out_int(out, "epoch", logs[e].epoch);
         for (int c = 0; c < columns; c++) {
-            json_open(out, names[c], '[');
+            qd_json_out_open(out, names[c], '[');
             for (int m = 0; m < all->count; m++) {
                 const report_module *module = module_at(&logs[e], m, all->modules[m].path);
-                json_number(out, NULL, module ? module_value(module, c) : NAN);
+                qd_json_out_number(out, NULL, module ? module_value(module, c) : NAN);
             }
-            json_close(out, ']');
+            qd_json_out_close(out, ']');
         }
-        json_close(out, '}');
+        qd_json_out_close(out, '}');
     }
-    json_close(out, ']');
+    qd_json_out_close(out, ']');
 }
 
 static void print_module_names(json_out *out, const report_series *s)
 {
     const report_log *all = s->log_count > 0 ? &s->logs[s->log_count - 1] : NULL;
-    json_open(out, "paths", '[');
+    qd_json_out_open(out, "paths", '[');
     for (int m = 0; all && m < all->count; m++)
-        json_int(out, NULL, all->modules[m].path);
-    json_close(out, ']');
-    json_open(out, "types", '[');
+        qd_json_out_int(out, NULL, all->modules[m].path);
+    qd_json_out_close(out, ']');
+    qd_json_out_open(out, "types", '[');
     for (int m = 0; all && m < all->count; m++)
-        json_int(out, NULL, all->modules[m].type);
-    json_close(out, ']');
+        qd_json_out_int(out, NULL, all->modules[m].type);
+    qd_json_out_close(out, ']');
 }
 
 static void print_tensor_columns(json_out *out, const report_quantized *q, const report_quantized *all)
 {
     static const char *const names[TENSOR_COLUMNS] = {"min", "max", "scale", "zero", "rounding", "accumulated"};
     for (int c = 0; c < TENSOR_COLUMNS; c++) {
-        json_open(out, names[c], '[');
+        qd_json_out_open(out, names[c], '[');
         for (int t = 0; t < all->count; t++) {
             const report_tensor *tensor = tensor_at(q, t, all->tensors[t].name);
-            json_number(out, NULL, tensor ? tensor_value(tensor, c) : NAN);
+            qd_json_out_number(out, NULL, tensor ? tensor_value(tensor, c) : NAN);
         }
-        json_close(out, ']');
+        qd_json_out_close(out, ']');
     }
 }
 
 static void print_quantized(json_out *out, const report_series *s, enum page_detail detail)
 {
-    const report_quantized *all = report_last_quantized(s);
-    json_open(out, "tensors", '[');
+    const report_quantized *all = qd_report_last_quantized(s);
+    qd_json_out_open(out, "tensors", '[');
     for (int t = 0; all && t < all->count; t++)
-        json_int(out, NULL, all->tensors[t].name);
-    json_close(out, ']');
-    json_open(out, "quantized", '[');
+        qd_json_out_int(out, NULL, all->tensors[t].name);
+    qd_json_out_close(out, ']');
+    qd_json_out_open(out, "quantized", '[');
     for (int e = 0; all && e < s->quantized_count; e++) {
         const report_quantized *q = &s->quantized[e];
-        json_open(out, NULL, '{');
-        json_int(out, "epoch", q->epoch);
-        json_int(out, "images", q->images);
-        json_number(out, "float", q->float_accuracy);
-        json_number(out, "int8", q->int8_accuracy);
-        json_number(out, "drop", q->drop);
-        json_number(out, "low", q->low);
-        json_number(out, "high", q->high);
+        qd_json_out_open(out, NULL, '{');
+        qd_json_out_int(out, "epoch", q->epoch);
+        qd_json_out_int(out, "images", q->images);
+        qd_json_out_number(out, "float", q->float_accuracy);
+        qd_json_out_number(out, "int8", q->int8_accuracy);
+        qd_json_out_number(out, "drop", q->drop);
+        qd_json_out_number(out, "low", q->low);
+        qd_json_out_number(out, "high", q->high);
         if (detail < PAGE_NO_MODULES)
             print_tensor_columns(out, q, all);
-        json_close(out, '}');
+        qd_json_out_close(out, '}');
     }
-    json_close(out, ']');
+    qd_json_out_close(out, ']');
 }
 
 static void print_history(json_out *out, const report_series *s)
 {
-    json_open(out, "history", '[');
+    qd_json_out_open(out, "history", '[');
     for (int h = 0; h < s->history_count; h++) {
         const report_history *entry = &s->history[h];
-        json_open(out, NULL, '[');
-        json_int(out, NULL, entry->epoch);
-        json_number(out, NULL, entry->train_loss);
-        json_number(out, NULL, entry->train_acc);
-        json_number(out, NULL, entry->val_loss);
-        json_number(out, NULL, entry->val_acc);
-        json_close(out, ']');
+        qd_json_out_open(out, NULL, '[');
+        qd_json_out_int(out, NULL, entry->epoch);
+        qd_json_out_number(out, NULL, entry->train_loss);
+        qd_json_out_number(out, NULL, entry->train_acc);
+        qd_json_out_number(out, NULL, entry->val_loss);
+        qd_json_out_number(out, NULL, entry->val_acc);
+        qd_json_out_close(out, ']');
     }
-    json_close(out, ']');
+    qd_json_out_close(out, ']');
 }
 
 /* Places of a log's pairs in its list of modules. */
@@ -145,14 +145,14 @@ static enum qd_status print_pairs(json_out *out, const qd_report *report, const 
 {
     report_pair *pairs = NULL;
     int count = 0;
-    QD_TRY(report_find_pairs(report, s, false, &pairs, &count));
-    json_open(out, "pairs", '[');
+    QD_TRY(qd_report_find_pairs(report, s, false, &pairs, &count));
+    qd_json_out_open(out, "pairs", '[');
     for (int p = 0; p < count; p++) {
         const report_log *log = &s->logs[s->log_count - 1];
-        const long place = report_find_module(log, pairs[p].batchnorm) - log->modules;
-        json_int(out, NULL, place); /* the convolution stands just before */
+        const long place = qd_report_find_module(log, pairs[p].batchnorm) - log->modules;
+        qd_json_out_int(out, NULL, place); /* the convolution stands just before */
     }
-    json_close(out, ']');
+    qd_json_out_close(out, ']');
     free(pairs);
     return QD_OK;
 }
@@ -160,16 +160,16 @@ static enum qd_status print_pairs(json_out *out, const qd_report *report, const 
 static enum qd_status print_series(json_out *out, const qd_report *report, const report_series *s,
                                    enum page_detail detail)
 {
-    const report_quantized *first = report_first_drop(s), *last = report_last_quantized(s);
-    const report_tensor *noisy = first ? report_first_noisy(first) : last ? report_first_noisy(last) : NULL;
-    json_open(out, NULL, '{');
-    json_int(out, "run", s->run);
-    json_int(out, "file", s->file);
-    json_text(out, "model", s->model);
-    json_text(out, "key", s->key);
-    json_text(out, "seed", s->seed);
-    json_int(out, "firstDrop", first ? first->epoch : -1);
-    json_int(out, "firstNoisy", noisy ? noisy->name : -1);
+    const report_quantized *first = qd_report_first_drop(s), *last = qd_report_last_quantized(s);
+    const report_tensor *noisy = first ? qd_report_first_noisy(first) : last ? qd_report_first_noisy(last) : NULL;
+    qd_json_out_open(out, NULL, '{');
+    qd_json_out_int(out, "run", s->run);
+    qd_json_out_int(out, "file", s->file);
+    qd_json_out_text(out, "model", s->model);
+    qd_json_out_text(out, "key", s->key);
+    qd_json_out_text(out, "seed", s->seed);
+    qd_json_out_int(out, "firstDrop", first ? first->epoch : -1);
+    qd_json_out_int(out, "firstNoisy", noisy ? noisy->name : -1);
     print_history(out, s);
     if (detail < PAGE_NO_MODULES) {
         print_module_names(out, s);
@@ -179,7 +179,7 @@ static enum qd_status print_series(json_out *out, const qd_report *report, const
         QD_TRY(print_pairs(out, report, s));
     }
     print_quantized(out, s, detail);
-    json_close(out, '}');
+    qd_json_out_close(out, '}');
     return QD_OK;
 }
 
@@ -187,119 +187,119 @@ static enum qd_status print_series(json_out *out, const qd_report *report, const
 
 static void print_score(json_out *out, const char *key, const report_score *score)
 {
-    json_open(out, key, '[');
-    json_number(out, NULL, score->accuracy);
-    json_number(out, NULL, score->drop);
-    json_number(out, NULL, score->kl);
-    json_number(out, NULL, score->mse);
-    json_close(out, ']');
+    qd_json_out_open(out, key, '[');
+    qd_json_out_number(out, NULL, score->accuracy);
+    qd_json_out_number(out, NULL, score->drop);
+    qd_json_out_number(out, NULL, score->kl);
+    qd_json_out_number(out, NULL, score->mse);
+    qd_json_out_close(out, ']');
 }
 
-void page_print_runs(json_out *out, const qd_report *report, int file_run, int sha256)
+void qd_page_print_runs(json_out *out, const qd_report *report, int file_run, int sha256)
 {
-    json_open(out, "runs", '[');
+    qd_json_out_open(out, "runs", '[');
     for (int r = 0; r < report->run_count; r++)
-        if (report_belongs(report, r, file_run, sha256))
-            json_int(out, NULL, r);
-    json_close(out, ']');
+        if (qd_report_belongs(report, r, file_run, sha256))
+            qd_json_out_int(out, NULL, r);
+    qd_json_out_close(out, ']');
 }
 
 static void print_sensitivity(json_out *out, const qd_report *report, const report_sensitivity *s)
 {
-    json_open(out, NULL, '{');
-    page_print_runs(out, report, s->run, s->sha256);
-    json_int(out, "file", s->file);
-    json_text(out, "model", s->model);
-    json_text(out, "key", s->key);
-    json_number(out, "epoch", s->epoch);
-    json_number(out, "images", s->images);
-    json_number(out, "max_drop", s->max_drop);
+    qd_json_out_open(out, NULL, '{');
+    qd_page_print_runs(out, report, s->run, s->sha256);
+    qd_json_out_int(out, "file", s->file);
+    qd_json_out_text(out, "model", s->model);
+    qd_json_out_text(out, "key", s->key);
+    qd_json_out_number(out, "epoch", s->epoch);
+    qd_json_out_number(out, "images", s->images);
+    qd_json_out_number(out, "max_drop", s->max_drop);
     print_score(out, "float", &s->real);
     print_score(out, "int8", &s->int8);
-    json_open(out, "modes", '[');
+    qd_json_out_open(out, "modes", '[');
     for (int m = 0; m < s->mode_count; m++) {
-        json_open(out, NULL, '{');
-        json_int(out, "name", s->modes[m].name);
+        qd_json_out_open(out, NULL, '{');
+        qd_json_out_int(out, "name", s->modes[m].name);
         print_score(out, "score", &s->modes[m].score);
-        json_close(out, '}');
+        qd_json_out_close(out, '}');
     }
-    json_close(out, ']');
-    json_open(out, "layers", '[');
+    qd_json_out_close(out, ']');
+    qd_json_out_open(out, "layers", '[');
     for (int l = 0; l < s->layer_count; l++) {
-        json_open(out, NULL, '{');
-        json_int(out, "name", s->layers[l].name);
-        json_int(out, "kind", s->layers[l].kind);
+        qd_json_out_open(out, NULL, '{');
+        qd_json_out_int(out, "name", s->layers[l].name);
+        qd_json_out_int(out, "kind", s->layers[l].kind);
         print_score(out, "only", &s->layers[l].only);
         print_score(out, "without", &s->layers[l].without);
-        json_close(out, '}');
+        qd_json_out_close(out, '}');
     }
-    json_close(out, ']');
-    json_open(out, "kept", '[');
+    qd_json_out_close(out, ']');
+    qd_json_out_open(out, "kept", '[');
     for (int k = 0; k < s->kept_count; k++)
-        json_int(out, NULL, s->kept[k]);
-    json_close(out, ']');
-    json_bool(out, "kept_known", s->kept_known);
-    json_bool(out, "kept_reached", s->kept_reached);
+        qd_json_out_int(out, NULL, s->kept[k]);
+    qd_json_out_close(out, ']');
+    qd_json_out_bool(out, "kept_known", s->kept_known);
+    qd_json_out_bool(out, "kept_reached", s->kept_reached);
     print_score(out, "kept_score", &s->kept_score);
-    json_close(out, '}');
+    qd_json_out_close(out, '}');
 }
 
 static void print_grid_row(json_out *out, const report_grid_row *row)
 {
-    json_open(out, NULL, '{');
-    json_int(out, "file", row->file);
-    json_int(out, "model", row->model);
-    json_int(out, "checkpoint", row->checkpoint);
-    json_int(out, "form", row->form);
-    json_int(out, "recipe", row->recipe);
-    json_number(out, "float", row->float_accuracy);
-    json_number(out, "accuracy", row->accuracy);
-    json_number(out, "drop", row->drop);
-    json_number(out, "low", row->low);
-    json_number(out, "high", row->high);
-    json_number(out, "recovered", row->recovered);
-    json_close(out, '}');
+    qd_json_out_open(out, NULL, '{');
+    qd_json_out_int(out, "file", row->file);
+    qd_json_out_int(out, "model", row->model);
+    qd_json_out_int(out, "checkpoint", row->checkpoint);
+    qd_json_out_int(out, "form", row->form);
+    qd_json_out_int(out, "recipe", row->recipe);
+    qd_json_out_number(out, "float", row->float_accuracy);
+    qd_json_out_number(out, "accuracy", row->accuracy);
+    qd_json_out_number(out, "drop", row->drop);
+    qd_json_out_number(out, "low", row->low);
+    qd_json_out_number(out, "high", row->high);
+    qd_json_out_number(out, "recovered", row->recovered);
+    qd_json_out_close(out, '}');
 }
 
 static void print_spread(json_out *out, const char *key, const qd_spread *s)
 {
-    json_open(out, key, '[');
-    json_int(out, NULL, s->count);
-    json_number(out, NULL, s->mean);
-    json_number(out, NULL, s->std);
-    json_number(out, NULL, s->low);
-    json_number(out, NULL, s->high);
-    json_close(out, ']');
+    qd_json_out_open(out, key, '[');
+    qd_json_out_int(out, NULL, s->count);
+    qd_json_out_number(out, NULL, s->mean);
+    qd_json_out_number(out, NULL, s->std);
+    qd_json_out_number(out, NULL, s->low);
+    qd_json_out_number(out, NULL, s->high);
+    qd_json_out_close(out, ']');
 }
 
 static enum qd_status print_comparison(json_out *out, const qd_report *report)
 {
     report_comparison c = {0};
-    QD_TRY(report_compare(report, &c));
-    json_open(out, "cells", '[');
+    QD_TRY(qd_report_compare(report, &c));
+    qd_json_out_open(out, "cells", '[');
     for (int i = 0; i < c.cell_count; i++) {
-        json_open(out, NULL, '{');
-        json_text(out, "model", c.cells[i].model);
-        json_text(out, "label", c.cells[i].label);
-        json_int(out, "runs", c.cells[i].series_count);
-        json_int(out, "epoch", c.cells[i].epoch);
+        qd_json_out_open(out, NULL, '{');
+        qd_json_out_text(out, "model", c.cells[i].model);
+        qd_json_out_text(out, "label", c.cells[i].label);
+        qd_json_out_int(out, "runs", c.cells[i].series_count);
+        qd_json_out_int(out, "epoch", c.cells[i].epoch);
         print_spread(out, "float", &c.cells[i].float_accuracy);
         print_spread(out, "int8", &c.cells[i].int8_accuracy);
         print_spread(out, "drop", &c.cells[i].drop);
         print_spread(out, "widest", &c.cells[i].widest);
-        json_close(out, '}');
+        qd_json_out_close(out, '}');
     }
-    json_close(out, ']');
-    json_open(out, "cellPairs", '[');
+    qd_json_out_close(out, ']');
+    qd_json_out_open(out, "cellPairs", '[');
     for (int i = 0; i < c.pair_count; i++) {
-        json_open(out, NULL, '{');
-        json_int(out, "first", c.pairs[i].first);
-        json_int(out, "second", c.pairs[i].second);
+        qd_json_out_open(out, NULL, '{');
+        qd_json_out_int(out, "first", c.pairs[i].first);
+        qd_json_out_int(out, "second", c.pairs[i].second);
         print_spread(out, "difference", &c.pairs[i].difference);
-        json_close(out, '}');
+        qd_json_out_close(out, '}');
     }
-    json_close(out, ']');
-    report_comparison_free(&c);
+    qd_json_out_close(out, ']');
+    qd_report_comparison_free(&c);
     return QD_OK;
 }
 
@@ -307,17 +307,17 @@ static enum qd_status print_comparison(json_out *out, const qd_report *report)
 
 static void print_texts(json_out *out, const char *key, char *const *texts, int count)
 {
-    json_open(out, key, '[');
+    qd_json_out_open(out, key, '[');
     for (int i = 0; i < count; i++)
-        json_text(out, NULL, texts[i]);
-    json_close(out, ']');
+        qd_json_out_text(out, NULL, texts[i]);
+    qd_json_out_close(out, ']');
 }
 
 static enum qd_status print_file(json_out *out, const qd_report *report, const report_file *file, const char *folder)
 {
     static const char *const kinds[] = {"results", "manifest",      "analysis", "sensitivity",
                                         "grid",    "configuration", "skipped"};
-    char *relative = report_relative_path(folder, file->path), *url = NULL;
+    char *relative = qd_report_relative_path(folder, file->path), *url = NULL;
     size_t size = 0;
     FILE *stream = open_memstream(&url, &size);
     if (!stream) {
@@ -325,17 +325,17 @@ static enum qd_status print_file(json_out *out, const qd_report *report, const r
         return qd_fail(report->ctx, QD_ERR_MEMORY, "report: out of memory");
     }
     if (relative)
-        report_print_url(stream, relative);
+        qd_report_print_url(stream, relative);
     free(relative);
     if (fclose(stream) != 0) {
         free(url);
         return qd_fail(report->ctx, QD_ERR_MEMORY, "report: out of memory");
     }
-    json_open(out, NULL, '{');
-    json_text(out, "path", file->path);
-    json_text(out, "url", url);
-    json_text(out, "kind", kinds[file->kind]);
-    json_close(out, '}');
+    qd_json_out_open(out, NULL, '{');
+    qd_json_out_text(out, "path", file->path);
+    qd_json_out_text(out, "url", url);
+    qd_json_out_text(out, "kind", kinds[file->kind]);
+    qd_json_out_close(out, '}');
     free(url);
     return QD_OK;
 }
@@ -343,53 +343,53 @@ static enum qd_status print_file(json_out *out, const qd_report *report, const r
 static void print_head(json_out *out, const qd_report *report, enum page_detail detail)
 {
     const qd_build_info build = qd_build_info_get();
-    json_text(out, "version", build.version);
-    json_text(out, "commit", build.commit);
-    json_int(out, "detail", detail);
-    json_number(out, "noisy", REPORT_NOISY_DB);
-    json_open(out, "questions", '[');
+    qd_json_out_text(out, "version", build.version);
+    qd_json_out_text(out, "commit", build.commit);
+    qd_json_out_int(out, "detail", detail);
+    qd_json_out_number(out, "noisy", REPORT_NOISY_DB);
+    qd_json_out_open(out, "questions", '[');
     for (int a = 0; a < QD_REPORT_ANSWERS; a++)
-        json_text(out, NULL, qd_report_question(a));
-    json_close(out, ']');
+        qd_json_out_text(out, NULL, qd_report_question(a));
+    qd_json_out_close(out, ']');
     print_texts(out, "answers", report->answers, QD_REPORT_ANSWERS);
-    json_open(out, "runs", '[');
+    qd_json_out_open(out, "runs", '[');
     for (int r = 0; r < report->run_count; r++) {
-        json_open(out, NULL, '{');
-        json_text(out, "name", report->runs[r].name);
-        json_text(out, "state", report->runs[r].state);
-        if (report_run_has_series(report, r))
+        qd_json_out_open(out, NULL, '{');
+        qd_json_out_text(out, "name", report->runs[r].name);
+        qd_json_out_text(out, "state", report->runs[r].state);
+        if (qd_report_run_has_series(report, r))
             print_texts(out, "answers", report->runs[r].answers, QD_REPORT_ANSWERS);
-        json_close(out, '}');
+        qd_json_out_close(out, '}');
     }
-    json_close(out, ']');
+    qd_json_out_close(out, ']');
 }
 
-enum qd_status page_print_data(FILE *stream, const qd_report *report, const char *folder, enum page_detail detail)
+enum qd_status qd_page_print_data(FILE *stream, const qd_report *report, const char *folder, enum page_detail detail)
 {
     json_out out = {.stream = stream};
-    json_open(&out, NULL, '{');
+    qd_json_out_open(&out, NULL, '{');
     print_head(&out, report, detail);
-    json_open(&out, "series", '[');
+    qd_json_out_open(&out, "series", '[');
     for (int i = 0; i < report->series_count; i++)
         QD_TRY(print_series(&out, report, &report->series[i], detail));
-    json_close(&out, ']');
-    json_open(&out, "sensitivities", '[');
+    qd_json_out_close(&out, ']');
+    qd_json_out_open(&out, "sensitivities", '[');
     for (int i = 0; i < report->sensitivity_count; i++)
         print_sensitivity(&out, report, &report->sensitivities[i]);
-    json_close(&out, ']');
-    json_open(&out, "grid", '[');
+    qd_json_out_close(&out, ']');
+    qd_json_out_open(&out, "grid", '[');
     for (int i = 0; i < report->grid_count; i++)
         print_grid_row(&out, &report->grid[i]);
-    json_close(&out, ']');
-    page_print_analyses(&out, report, detail);
+    qd_json_out_close(&out, ']');
+    qd_page_print_analyses(&out, report, detail);
     QD_TRY(print_comparison(&out, report));
     print_texts(&out, "lacks", report->lacks, report->lack_count);
     print_texts(&out, "skipped", report->skipped, report->skipped_count);
-    json_open(&out, "files", '[');
+    qd_json_out_open(&out, "files", '[');
     for (int f = 0; f < report->file_count; f++)
         QD_TRY(print_file(&out, report, &report->files[f], folder));
-    json_close(&out, ']');
+    qd_json_out_close(&out, ']');
     print_texts(&out, "names", report->names.texts, report->names.count);
-    json_close(&out, '}');
+    qd_json_out_close(&out, '}');
     return QD_OK;
 }

@@ -16,14 +16,14 @@ enum page_detail {
 };
 
 /* Prints the data; `folder` is where the page will stand, for links. Errors: QD_ERR_MEMORY. */
-enum qd_status page_print_data(FILE *out, const qd_report *report, const char *folder, enum page_detail detail);
+enum qd_status qd_page_print_data(FILE *out, const qd_report *report, const char *folder, enum page_detail detail);
 
 struct json_out;
 
-/* "runs": those that a finding belongs to, by report_belongs(). */
-void page_print_runs(struct json_out *out, const qd_report *report, int file_run, int sha256);
+/* "runs": those that a finding belongs to, by qd_report_belongs(). */
+void qd_page_print_runs(struct json_out *out, const qd_report *report, int file_run, int sha256);
 
 /* Files of `analyze`, as far as the page draws them (page_analysis.c). */
-void page_print_analyses(struct json_out *out, const qd_report *report, enum page_detail detail);
+void qd_page_print_analyses(struct json_out *out, const qd_report *report, enum page_detail detail);
 
 #endif

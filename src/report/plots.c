@@ -15,7 +15,7 @@
 
 /* ---- parts of a script ---- */
 
-void plot_begin(FILE *out, const char *title)
+void qd_plot_begin(FILE *out, const char *title)
 {
     fputs("# Draws the .png and the .svg of its name beside itself: gnuplot <this file>\n"
           "set encoding utf8\nset datafile missing '?'\nset grid lc rgb '#d9d9d9'\nset border 3 lc rgb '#808080'\n"
@@ -24,7 +24,7 @@ void plot_begin(FILE *out, const char *title)
     fprintf(out, "set title '%s' noenhanced\n", title);
 }
 
-void plot_open(FILE *out, const char *name, int width, int height)
+void qd_plot_open(FILE *out, const char *name, int width, int height)
 {
     fprintf(out,
             "do for [type in 'png svg'] {\n"
@@ -34,12 +34,12 @@ void plot_open(FILE *out, const char *name, int width, int height)
             width, height, width, height, name);
 }
 
-void plot_close(FILE *out)
+void qd_plot_close(FILE *out)
 {
     fputs("unset output\n}\n", out);
 }
 
-void plot_value(FILE *out, double value)
+void qd_plot_value(FILE *out, double value)
 {
     if (isfinite(value))
         fprintf(out, " %.6g", value);
@@ -71,7 +71,7 @@ static void write_accuracy_panel(FILE *out, const qd_report *report, int panel)
     const char *model = report->series[panel].model;
     bool first = true;
     fputs("set title '", out);
-    report_print_gnuplot(out, model);
+    qd_report_print_gnuplot(out, model);
     fputs("' noenhanced\nplot", out);
     for (int i = 0; i < report->series_count; i++) {
         if (strcmp(report->series[i].model, model) != 0)
@@ -89,28 +89,28 @@ static void write_accuracy_panel(FILE *out, const qd_report *report, int panel)
 static enum qd_status write_accuracy(FILE *out, const qd_report *report)
 {
     const int panels = model_count(report);
-    plot_begin(out, "");
+    qd_plot_begin(out, "");
     for (int i = 0; i < report->series_count; i++) {
         const report_series *s = &report->series[i];
         fprintf(out, "$series%d << END\n", i);
         for (int h = 0; h < s->history_count; h++) {
-            const report_quantized *q = report_find_quantized(s, s->history[h].epoch);
+            const report_quantized *q = qd_report_find_quantized(s, s->history[h].epoch);
             fprintf(out, "%lld", (long long)s->history[h].epoch);
-            plot_value(out, s->history[h].val_acc);
-            plot_value(out, q ? q->int8_accuracy : NAN);
+            qd_plot_value(out, s->history[h].val_acc);
+            qd_plot_value(out, q ? q->int8_accuracy : NAN);
             fputs("\n", out);
         }
         fputs("END\n", out);
     }
     fputs("set xlabel 'epoch'\nset ylabel 'validation accuracy, %'\nset yrange [0:100]\nset key bottom right\n", out);
     const int rows = (panels + 1) / 2;
-    plot_open(out, "accuracy", panels > 1 ? 1000 : 640, 400 * (rows > 0 ? rows : 1));
+    qd_plot_open(out, "accuracy", panels > 1 ? 1000 : 640, 400 * (rows > 0 ? rows : 1));
     fprintf(out, "set multiplot layout %d,%d\n", rows > 0 ? rows : 1, panels > 1 ? 2 : 1);
     for (int i = 0; i < report->series_count; i++)
         if (!is_repeated(report, i))
             write_accuracy_panel(out, report, i);
     fputs("unset multiplot\n", out);
-    plot_close(out);
+    qd_plot_close(out);
     return QD_OK;
 }
 
@@ -146,9 +146,9 @@ static void write_range_data(FILE *out, const report_series *s, int number, doub
     for (int l = 0; l < RANGE_LINES && (line = next_widest(last_log(s), line)); l++) {
         fprintf(out, "$line%d_%d << END\n", number, l);
         for (int e = 0; e < s->log_count; e++) {
-            const report_module *module = report_find_module(&s->logs[e], line->path);
+            const report_module *module = qd_report_find_module(&s->logs[e], line->path);
             fprintf(out, "%lld", (long long)s->logs[e].epoch);
-            plot_value(out, module ? module->range : NAN);
+            qd_plot_value(out, module ? module->range : NAN);
             fputs("\n", out);
             if (module && module->range > *top)
                 *top = module->range;
@@ -163,12 +163,12 @@ static void write_range_panel(FILE *out, const qd_report *report, int number)
     const report_series *s = &report->series[number];
     const report_module *line = NULL;
     fputs("set title '", out);
-    report_print_gnuplot(out, s->model);
+    qd_report_print_gnuplot(out, s->model);
     fputs("' noenhanced\nplot", out);
     for (int l = 0; l < RANGE_LINES && (line = next_widest(last_log(s), line)); l++) {
         fprintf(out, "%s $line%d_%d using 1:2 with linespoints pt 7 ps 0.6 lw 2 lc rgb '%s' title '",
                 l ? ", \\\n " : "", number, l, colours[l]);
-        report_print_gnuplot(out, report_module_name(report, line->path));
+        qd_report_print_gnuplot(out, qd_report_module_name(report, line->path));
         fputs("'", out);
     }
     fputs(line || last_log(s) ? "\n" : " NaN notitle\n", out);
@@ -178,7 +178,7 @@ static enum qd_status write_ranges(FILE *out, const qd_report *report)
 {
     double top = 0.0;
     int panels = 0;
-    plot_begin(out, "");
+    qd_plot_begin(out, "");
     for (int i = 0; i < report->series_count; i++) {
         if (report->series[i].run == drawn_run(report) && next_widest(last_log(&report->series[i]), NULL)) {
             write_range_data(out, &report->series[i], i, &top);
@@ -190,7 +190,7 @@ static enum qd_status write_ranges(FILE *out, const qd_report *report)
             "set key outside bottom center vertical maxrows 3 font ',10'\n",
             top > 0.0 ? 1.05 * top : 1.0);
     const int rows = panels > 2 ? (panels + 1) / 2 : 1;
-    plot_open(out, "ranges", panels > 1 ? 1000 : 640, 460 * rows);
+    qd_plot_open(out, "ranges", panels > 1 ? 1000 : 640, 460 * rows);
     fprintf(out, "set multiplot layout %d,%d\n", rows, panels > 1 ? 2 : 1);
     for (int i = 0; i < report->series_count; i++)
         if (report->series[i].run == drawn_run(report) && next_widest(last_log(&report->series[i]), NULL))
@@ -198,7 +198,7 @@ static enum qd_status write_ranges(FILE *out, const qd_report *report)
     if (panels == 0)
         fputs("set title 'no activation log'\nplot NaN notitle\n", out);
     fputs("unset multiplot\n", out);
-    plot_close(out);
+    qd_plot_close(out);
     return QD_OK;
 }
 
@@ -209,7 +209,7 @@ static enum qd_status write_bars(FILE *out, const qd_report *report)
     static const char *const colours[] = {"#2b6cb0", "#c05621", "#2f855a", "#805ad5"};
     enum { COLOURS = sizeof colours / sizeof colours[0] };
     int row = 0, models = 0;
-    plot_begin(out, "Widest activation ranges at the last logged epoch");
+    qd_plot_begin(out, "Widest activation ranges at the last logged epoch");
     for (int i = 0; i < report->series_count; i++) {
         const report_series *s = &report->series[i];
         const report_module *bar = NULL;
@@ -218,10 +218,10 @@ static enum qd_status write_bars(FILE *out, const qd_report *report)
         fprintf(out, "$bars%d << END\n", i);
         for (int b = 0; b < RANGE_BARS && (bar = next_widest(last_log(s), bar)); b++) {
             fprintf(out, "%d", row++);
-            plot_value(out, bar->min);
-            plot_value(out, bar->max);
+            qd_plot_value(out, bar->min);
+            qd_plot_value(out, bar->max);
             fputs(" \"", out);
-            report_print_gnuplot(out, report_module_name(report, bar->path));
+            qd_report_print_gnuplot(out, qd_report_module_name(report, bar->path));
             fputs("\"\n", out);
         }
         fputs("END\n", out);
@@ -231,7 +231,7 @@ static enum qd_status write_bars(FILE *out, const qd_report *report)
             "set xlabel 'activation value: smallest to largest'\nset yrange [%d:-1]\nset key outside top center "
             "horizontal\nunset ytics\nset ytics nomirror noenhanced font ',10'\nset xzeroaxis\n",
             row > 0 ? row : 1);
-    plot_open(out, "dynamic_range", 1000, 120 + 24 * (row > 4 ? row : 4));
+    qd_plot_open(out, "dynamic_range", 1000, 120 + 24 * (row > 4 ? row : 4));
     fputs("plot", out);
     for (int i = 0; i < report->series_count; i++) {
         const report_series *s = &report->series[i];
@@ -241,12 +241,12 @@ static enum qd_status write_bars(FILE *out, const qd_report *report)
                 "%s $bars%d using (0.5*($2+$3)):1:2:3:($1-0.36):($1+0.36):ytic(4) with boxxyerror fs solid 0.85 "
                 "noborder lc rgb '%s' title '",
                 models ? ", \\\n " : "", i, colours[models % COLOURS]);
-        report_print_gnuplot(out, s->model);
+        qd_report_print_gnuplot(out, s->model);
         fputs("'", out);
         models++;
     }
     fputs(models ? "\n" : " NaN notitle\n", out);
-    plot_close(out);
+    qd_plot_close(out);
     return QD_OK;
 }
 
@@ -255,16 +255,16 @@ static enum qd_status write_bars(FILE *out, const qd_report *report)
 static enum qd_status write_sensitivity(FILE *out, const qd_report *report)
 {
     double top = 0.0, bottom = 0.0;
-    plot_begin(out, "");
+    qd_plot_begin(out, "");
     for (int i = 0; i < report->sensitivity_count; i++) {
         const report_sensitivity *s = &report->sensitivities[i];
         fprintf(out, "$layers%d << END\n", i);
         for (int l = 0; l < s->layer_count && l < LAYER_BARS; l++) {
             const double drop = s->layers[l].only.drop;
             fprintf(out, "%d", l);
-            plot_value(out, drop);
+            qd_plot_value(out, drop);
             fputs(" \"", out);
-            report_print_gnuplot(out, report_module_name(report, s->layers[l].name));
+            qd_report_print_gnuplot(out, qd_report_module_name(report, s->layers[l].name));
             fputs("\"\n", out);
             top = drop > top ? drop : top;
             bottom = drop < bottom ? drop : bottom;
@@ -275,11 +275,11 @@ static enum qd_status write_sensitivity(FILE *out, const qd_report *report)
             "set xlabel 'drop of accuracy with this layer alone in INT8, points'\nset xrange [%.6g:%.6g]\n"
             "set yrange [%d:-1]\nset ytics nomirror noenhanced font ',10'\nunset key\nset lmargin 30\n",
             1.05 * bottom, top > bottom ? 1.05 * top : bottom + 1.0, LAYER_BARS);
-    plot_open(out, "sensitivity", 820, 380 * report->sensitivity_count);
+    qd_plot_open(out, "sensitivity", 820, 380 * report->sensitivity_count);
     fprintf(out, "set multiplot layout %d,1\n", report->sensitivity_count);
     for (int i = 0; i < report->sensitivity_count; i++) {
         fputs("set title '", out);
-        report_print_gnuplot(out, report->sensitivities[i].model);
+        qd_report_print_gnuplot(out, report->sensitivities[i].model);
         fputs("' noenhanced\n", out);
         if (report->sensitivities[i].layer_count > 0)
             fprintf(out,
@@ -290,13 +290,13 @@ static enum qd_status write_sensitivity(FILE *out, const qd_report *report)
             fputs("plot NaN notitle\n", out);
     }
     fputs("unset multiplot\n", out);
-    plot_close(out);
+    qd_plot_close(out);
     return QD_OK;
 }
 
 /* ---- the files ---- */
 
-enum qd_status plot_write(const qd_report *report, const char *folder, const char *name, plot_writer *write)
+enum qd_status qd_plot_write(const qd_report *report, const char *folder, const char *name, plot_writer *write)
 {
     enum qd_status status = QD_OK;
     qd_atomic_file file = {0};
@@ -331,7 +331,7 @@ enum qd_status qd_report_write_plots(const qd_report *report, const char *folder
         const bool of_layers = plots[i].write == write_sensitivity;
         if (of_layers ? report->sensitivity_count == 0 : report->series_count == 0)
             continue;
-        QD_TRY_GOTO(plot_write(report, folder, plots[i].name, plots[i].write));
+        QD_TRY_GOTO(qd_plot_write(report, folder, plots[i].name, plots[i].write));
         list[written] = strdup(plots[i].name);
         if (!list[written++]) {
             status = qd_fail(report->ctx, QD_ERR_MEMORY, "plots: out of memory");

@@ -12,7 +12,7 @@ static int is_plain(unsigned char c)
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
 }
 
-void report_print_markdown(FILE *out, const char *text)
+void qd_report_print_markdown(FILE *out, const char *text)
 {
     char shown[1024];
     qd_text_escape(text, shown, sizeof shown);
@@ -30,7 +30,7 @@ void report_print_markdown(FILE *out, const char *text)
     }
 }
 
-void report_print_gnuplot(FILE *out, const char *text)
+void qd_report_print_gnuplot(FILE *out, const char *text)
 {
     const size_t length = strlen(text), limit = 60;
     if (length > limit)
@@ -39,7 +39,7 @@ void report_print_gnuplot(FILE *out, const char *text)
         fputc(is_plain((unsigned char)*text) || strchr(" .,_-+()/:=#%", *text) ? *text : '?', out);
 }
 
-void report_print_url(FILE *out, const char *path)
+void qd_report_print_url(FILE *out, const char *path)
 {
     for (; *path != '\0'; path++) {
         if (is_plain((unsigned char)*path) || strchr("-._~/", *path))
@@ -49,7 +49,7 @@ void report_print_url(FILE *out, const char *path)
     }
 }
 
-void report_print_number(FILE *out, double value, int decimals)
+void qd_report_print_number(FILE *out, double value, int decimals)
 {
     if (!isfinite(value))
         fputc('-', out);
@@ -59,7 +59,7 @@ void report_print_number(FILE *out, double value, int decimals)
         fprintf(out, "%.*f", decimals, fabs(value) < 0.5 * pow(10.0, -decimals) ? 0.0 : value);
 }
 
-char *report_relative_path(const char *folder, const char *file)
+char *qd_report_relative_path(const char *folder, const char *file)
 {
     char *from = realpath(folder, NULL), *to = realpath(file, NULL), *path = NULL, *stream_text = NULL;
     size_t size = 0, common = 0;

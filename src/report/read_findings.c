@@ -20,7 +20,7 @@ static enum qd_status fail_memory(const qd_report *report, int file)
 
 static enum qd_status check_version(const qd_report *report, int file, const cJSON *json)
 {
-    const double version = report_number(json, "version");
+    const double version = qd_report_number(json, "version");
     if (version > KNOWN_VERSION)
         return qd_fail(report->ctx, QD_ERR_INPUT, "'%s': version %g of its format, this program knows version %d",
                        report->files[file].path, version, KNOWN_VERSION);
@@ -30,7 +30,7 @@ static enum qd_status check_version(const qd_report *report, int file, const cJS
 /* Both names of the head, as texts of our own. */
 static enum qd_status read_model(const qd_report *report, int file, const cJSON *json, char **model, char **key)
 {
-    const char *shown = report_text(json, "display_name"), *internal = report_text(json, "model");
+    const char *shown = qd_report_text(json, "display_name"), *internal = qd_report_text(json, "model");
     if (!shown && !internal)
         return qd_fail(report->ctx, QD_ERR_INPUT, "'%s': names no model", report->files[file].path);
     *model = strdup(shown ? shown : internal);
@@ -42,7 +42,7 @@ static enum qd_status read_model(const qd_report *report, int file, const cJSON 
 static int hash_name(qd_report *report, const cJSON *object)
 {
     bool ok = true;
-    return report_name(report, object, "checkpoint_sha256", &ok);
+    return qd_report_name(report, object, "checkpoint_sha256", &ok);
 }
 
 /* ---- sensitivity ---- */
@@ -50,11 +50,11 @@ static int hash_name(qd_report *report, const cJSON *object)
 static report_score read_score(const cJSON *object)
 {
     return (report_score){
-        .accuracy = report_number(object, "accuracy"),
-        .drop = report_number(object, "drop"),
-        .kl = report_number(object, "kl"),
-        .mse = report_number(object, "mse"),
-        .agree_pct = report_number(object, "agree_pct"),
+        .accuracy = qd_report_number(object, "accuracy"),
+        .drop = qd_report_number(object, "drop"),
+        .kl = qd_report_number(object, "kl"),
+        .mse = qd_report_number(object, "mse"),
+        .agree_pct = qd_report_number(object, "agree_pct"),
     };
 }
 
@@ -79,10 +79,10 @@ static enum qd_status read_modes(qd_report *report, int file, const cJSON *json,
     bool ok = true;
     cJSON_ArrayForEach(item, item_of(json, "modes"))
     {
-        report_mode *mode = report_append(&s->modes, &s->mode_count, sizeof *mode);
+        report_mode *mode = qd_report_append(&s->modes, &s->mode_count, sizeof *mode);
         if (!mode)
             return fail_memory(report, file);
-        mode->name = report_name(report, item, "name", &ok);
+        mode->name = qd_report_name(report, item, "name", &ok);
         mode->score = read_score(item_of(item, "score"));
     }
     return ok ? QD_OK : fail_memory(report, file);
@@ -94,11 +94,11 @@ static enum qd_status read_layers(qd_report *report, int file, const cJSON *json
     bool ok = true;
     cJSON_ArrayForEach(item, item_of(json, "layers"))
     {
-        report_layer *layer = report_append(&s->layers, &s->layer_count, sizeof *layer);
+        report_layer *layer = qd_report_append(&s->layers, &s->layer_count, sizeof *layer);
         if (!layer)
             return fail_memory(report, file);
-        layer->name = report_name(report, item, "name", &ok);
-        layer->kind = report_name(report, item, "kind", &ok);
+        layer->name = qd_report_name(report, item, "name", &ok);
+        layer->kind = qd_report_name(report, item, "kind", &ok);
         layer->only = read_score(item_of(item, "only"));
         layer->without = read_score(item_of(item, "without"));
     }
@@ -116,7 +116,7 @@ static enum qd_status read_kept(qd_report *report, int file, const cJSON *json, 
     cJSON_ArrayForEach(item, item_of(kept, "layers"))
     {
         const int name = cJSON_IsString(item) ? qd_names_add(&report->names, item->valuestring) : -1;
-        int *place = report_append(&s->kept, &s->kept_count, sizeof *place);
+        int *place = qd_report_append(&s->kept, &s->kept_count, sizeof *place);
         if (!place)
             return fail_memory(report, file);
         *place = name;
@@ -124,17 +124,17 @@ static enum qd_status read_kept(qd_report *report, int file, const cJSON *json, 
     return QD_OK;
 }
 
-enum qd_status report_read_sensitivity(qd_report *report, int file, const cJSON *json)
+enum qd_status qd_report_read_sensitivity(qd_report *report, int file, const cJSON *json)
 {
     QD_TRY(check_version(report, file, json));
-    report_sensitivity *s = report_append(&report->sensitivities, &report->sensitivity_count, sizeof *s);
+    report_sensitivity *s = qd_report_append(&report->sensitivities, &report->sensitivity_count, sizeof *s);
     if (!s)
         return fail_memory(report, file);
     s->file = file;
     s->run = report->files[file].run;
-    s->epoch = report_number(json, "epoch");
-    s->images = report_number(json, "images");
-    s->max_drop = report_number(json, "max_drop");
+    s->epoch = qd_report_number(json, "epoch");
+    s->images = qd_report_number(json, "images");
+    s->max_drop = qd_report_number(json, "max_drop");
     s->real = read_score(item_of(json, "float"));
     s->int8 = read_score(item_of(json, "int8"));
     QD_TRY(read_model(report, file, json, &s->model, &s->key));
@@ -146,15 +146,15 @@ enum qd_status report_read_sensitivity(qd_report *report, int file, const cJSON 
 
 /* ---- analysis ---- */
 
-enum qd_status report_read_analysis(qd_report *report, int file, cJSON **json)
+enum qd_status qd_report_read_analysis(qd_report *report, int file, cJSON **json)
 {
     QD_TRY(check_version(report, file, *json));
-    report_analysis *a = report_append(&report->analyses, &report->analysis_count, sizeof *a);
+    report_analysis *a = qd_report_append(&report->analyses, &report->analysis_count, sizeof *a);
     if (!a)
         return fail_memory(report, file);
     a->file = file;
     a->run = report->files[file].run;
-    a->epoch = report_number(*json, "epoch");
+    a->epoch = qd_report_number(*json, "epoch");
     QD_TRY(read_model(report, file, *json, &a->model, &a->key));
     a->sha256 = hash_name(report, *json);
     a->json = *json;
@@ -206,27 +206,27 @@ static enum qd_status read_grid_row(qd_report *report, int file, const cJSON *it
     bool ok = true;
     if (!cJSON_IsObject(item))
         return qd_fail(report->ctx, QD_ERR_INPUT, "'%s': expected rows that are objects", report->files[file].path);
-    report_grid_row *row = report_append(&report->grid, &report->grid_count, sizeof *row);
+    report_grid_row *row = qd_report_append(&report->grid, &report->grid_count, sizeof *row);
     if (!row)
         return fail_memory(report, file);
     *row = (report_grid_row){
         .file = file,
-        .model = report_name(report, item, "model", &ok),
-        .checkpoint = report_name(report, item, "checkpoint", &ok),
+        .model = qd_report_name(report, item, "model", &ok),
+        .checkpoint = qd_report_name(report, item, "checkpoint", &ok),
         .sha256 = hash_name(report, item),
-        .form = report_name(report, item, "form", &ok),
+        .form = qd_report_name(report, item, "form", &ok),
         .recipe = recipe_name(report, item_of(item, "recipe"), reference, &ok),
-        .float_accuracy = report_number(item, "float_accuracy"),
-        .accuracy = report_number(item, "accuracy"),
-        .drop = report_number(item, "drop"),
-        .low = report_number(item, "drop_low"),
-        .high = report_number(item, "drop_high"),
-        .recovered = report_number(item, "recovered"),
+        .float_accuracy = qd_report_number(item, "float_accuracy"),
+        .accuracy = qd_report_number(item, "accuracy"),
+        .drop = qd_report_number(item, "drop"),
+        .low = qd_report_number(item, "drop_low"),
+        .high = qd_report_number(item, "drop_high"),
+        .recovered = qd_report_number(item, "recovered"),
     };
     return ok ? QD_OK : fail_memory(report, file);
 }
 
-enum qd_status report_read_grid(qd_report *report, int file, const cJSON *json)
+enum qd_status qd_report_read_grid(qd_report *report, int file, const cJSON *json)
 {
     const cJSON *rows = item_of(json, "rows"), *item;
     QD_TRY(check_version(report, file, json));

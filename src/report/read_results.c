@@ -37,18 +37,18 @@ static enum qd_status read_history(qd_report *report, int file, const cJSON *arr
     const cJSON *item;
     cJSON_ArrayForEach(item, array)
     {
-        const double epoch = report_number(item, "epoch");
+        const double epoch = qd_report_number(item, "epoch");
         if (!(epoch >= 0.0 && epoch <= 1e9))
             return fail_input(report, file, "training_history", "an epoch");
-        report_history *entry = report_append(&series->history, &series->history_count, sizeof *entry);
+        report_history *entry = qd_report_append(&series->history, &series->history_count, sizeof *entry);
         if (!entry)
             return fail_memory(report, file);
         *entry = (report_history){
             .epoch = (int64_t)epoch,
-            .train_loss = report_number(item, "train_loss"),
-            .train_acc = report_number(item, "train_acc"),
-            .val_loss = report_number(item, "val_loss"),
-            .val_acc = report_number(item, "val_acc"),
+            .train_loss = qd_report_number(item, "train_loss"),
+            .train_acc = qd_report_number(item, "train_acc"),
+            .val_loss = qd_report_number(item, "val_loss"),
+            .val_acc = qd_report_number(item, "val_acc"),
         };
     }
     return QD_OK;
@@ -68,13 +68,13 @@ static enum qd_status read_log(qd_report *report, int file, const cJSON *object,
         report_module *module = &log->modules[log->count++];
         *module = (report_module){
             .path = strlen(item->string) < 240 ? qd_names_add(&report->names, item->string) : -1,
-            .type = report_name(report, item, "layer_type", &ok),
-            .min = report_number(item, "min"),
-            .max = report_number(item, "max"),
-            .mean = report_number(item, "mean"),
-            .std = report_number(item, "std"),
-            .range = report_number(item, "range"),
-            .outlier_ratio = report_number(item, "outlier_ratio"),
+            .type = qd_report_name(report, item, "layer_type", &ok),
+            .min = qd_report_number(item, "min"),
+            .max = qd_report_number(item, "max"),
+            .mean = qd_report_number(item, "mean"),
+            .std = qd_report_number(item, "std"),
+            .range = qd_report_number(item, "range"),
+            .outlier_ratio = qd_report_number(item, "outlier_ratio"),
         };
         if (!ok || module->path < 0)
             return fail_input(report, file, item->string, "names of ordinary length");
@@ -96,7 +96,7 @@ static enum qd_status read_logs(qd_report *report, int file, const cJSON *object
         const int64_t number = parse_epoch(epoch->string ? epoch->string : "");
         if (number < 0 || !cJSON_IsObject(epoch))
             return fail_input(report, file, epoch->string ? epoch->string : "activation_logs", "entries epoch_N");
-        report_log *log = report_append(logs, count, sizeof *log);
+        report_log *log = qd_report_append(logs, count, sizeof *log);
         if (!log)
             return fail_memory(report, file);
         log->epoch = number;
@@ -136,12 +136,12 @@ static enum qd_status read_tensors(qd_report *report, int file, const cJSON *ten
         report_tensor *tensor = &q->tensors[q->count++];
         *tensor = (report_tensor){
             .name = qd_names_add(&report->names, item->string),
-            .min = report_number(item, "min"),
-            .max = report_number(item, "max"),
-            .scale = report_number(item, "scale"),
-            .zero_point = report_number(item, "zero_point"),
-            .sqnr_rounding_db = report_number(item, "sqnr_rounding_db"),
-            .sqnr_accumulated_db = report_number(item, "sqnr_accumulated_db"),
+            .min = qd_report_number(item, "min"),
+            .max = qd_report_number(item, "max"),
+            .scale = qd_report_number(item, "scale"),
+            .zero_point = qd_report_number(item, "zero_point"),
+            .sqnr_rounding_db = qd_report_number(item, "sqnr_rounding_db"),
+            .sqnr_accumulated_db = qd_report_number(item, "sqnr_accumulated_db"),
         };
         if (tensor->name < 0)
             return fail_memory(report, file);
@@ -163,14 +163,14 @@ static enum qd_status read_quantization(qd_report *report, int file, const cJSON
         const int64_t number = parse_epoch(epoch->string ? epoch->string : "");
         if (number < 0 || !cJSON_IsObject(epoch))
             return fail_input(report, file, "quantization", "entries epoch_N");
-        report_quantized *q = report_append(&series->quantized, &series->quantized_count, sizeof *q);
+        report_quantized *q = qd_report_append(&series->quantized, &series->quantized_count, sizeof *q);
         if (!q)
             return fail_memory(report, file);
-        const double images = report_number(epoch, "eval_images");
+        const double images = qd_report_number(epoch, "eval_images");
         q->epoch = number;
         q->images = images >= 1.0 && images < 1e9 ? (int64_t)images : -1;
-        q->float_accuracy = report_number(epoch, "float_accuracy");
-        q->int8_accuracy = report_number(epoch, "int8_accuracy");
+        q->float_accuracy = qd_report_number(epoch, "float_accuracy");
+        q->int8_accuracy = qd_report_number(epoch, "int8_accuracy");
         fill_drop(q);
         QD_TRY(read_tensors(report, file, item_of(epoch, "tensors"), q));
     }
@@ -184,7 +184,7 @@ static enum qd_status read_prefixes(qd_report *report, int file, const cJSON *ar
     const cJSON *item;
     cJSON_ArrayForEach(item, array)
     {
-        int *prefix = report_append(&series->prefixes, &series->prefix_count, sizeof *prefix);
+        int *prefix = qd_report_append(&series->prefixes, &series->prefix_count, sizeof *prefix);
         *(prefix ? prefix : &(int){0}) = cJSON_IsString(item) && strlen(item->valuestring) < 240
                                              ? qd_names_add(&report->names, item->valuestring)
                                              : -1;
@@ -227,9 +227,9 @@ static char *key_of(const char *path)
     return length > end && strcmp(name + length - end, suffix) == 0 ? strndup(name, length - end) : strdup("");
 }
 
-enum qd_status report_read_results(qd_report *report, int file, const cJSON *json)
+enum qd_status qd_report_read_results(qd_report *report, int file, const cJSON *json)
 {
-    const char *model = report_text(json, "model_name");
+    const char *model = qd_report_text(json, "model_name");
     const int run = report->files[file].run;
     if (!model || model[0] == '\0')
         return fail_input(report, file, "model_name", "a name of ordinary length");
@@ -238,7 +238,7 @@ enum qd_status report_read_results(qd_report *report, int file, const cJSON *jso
             return qd_fail(report->ctx, QD_ERR_INPUT,
                            "'%s': the results of %s are in '%s' of the same folder already", report->files[file].path,
                            model, report->files[report->series[i].file].path);
-    report_series *series = report_append(&report->series, &report->series_count, sizeof *series);
+    report_series *series = qd_report_append(&report->series, &report->series_count, sizeof *series);
     if (!series)
         return fail_memory(report, file);
     series->file = file;

@@ -22,7 +22,7 @@ static enum qd_status fail_memory(const qd_report *report)
 
 static enum qd_status add_text(const qd_report *report, char ***texts, int *count, char *text)
 {
-    char **place = text ? report_append(texts, count, sizeof *place) : NULL;
+    char **place = text ? qd_report_append(texts, count, sizeof *place) : NULL;
     if (!place) {
         free(text);
         return fail_memory(report);
@@ -42,7 +42,7 @@ static enum qd_status add_file(qd_report *report, const char *path, int run)
     if (report->file_count >= MAX_FILES)
         return qd_fail(report->ctx, QD_ERR_INPUT,
                        "report: more than %d JSON files below the folders; name fewer of them", MAX_FILES);
-    report_file *file = report_append(&report->files, &report->file_count, sizeof *file);
+    report_file *file = qd_report_append(&report->files, &report->file_count, sizeof *file);
     if (!file)
         return fail_memory(report);
     file->run = run;
@@ -59,7 +59,7 @@ static enum qd_status find_run(qd_report *report, const char *folder, const char
             return QD_OK;
         }
     }
-    report_run *run = report_append(&report->runs, &report->run_count, sizeof *run);
+    report_run *run = qd_report_append(&report->runs, &report->run_count, sizeof *run);
     if (!run)
         return fail_memory(report);
     run->folder = strdup(folder);
@@ -175,7 +175,7 @@ fail:
 
 static enum report_file_kind recognise(const cJSON *json)
 {
-    const char *format = report_text(json, "format");
+    const char *format = qd_report_text(json, "format");
     if (format && strcmp(format, "quantdrift-analysis") == 0)
         return REPORT_ANALYSIS;
     if (format && strcmp(format, "quantdrift-sensitivity") == 0)
@@ -196,7 +196,7 @@ static enum report_file_kind recognise(const cJSON *json)
 
 static enum qd_status read_manifest(qd_report *report, int file, const cJSON *json)
 {
-    const char *state = report_text(json, "state");
+    const char *state = qd_report_text(json, "state");
     report_run *run = &report->runs[report->files[file].run];
     if (!state)
         return qd_fail(report->ctx, QD_ERR_INPUT, "'%s': expected a state", report->files[file].path);
@@ -222,15 +222,15 @@ static enum qd_status take(qd_report *report, int file, cJSON **json)
     report->files[file].kind = recognise(*json);
     switch (report->files[file].kind) {
     case REPORT_RESULTS:
-        return report_read_results(report, file, *json);
+        return qd_report_read_results(report, file, *json);
     case REPORT_MANIFEST:
         return read_manifest(report, file, *json);
     case REPORT_ANALYSIS:
-        return report_read_analysis(report, file, json);
+        return qd_report_read_analysis(report, file, json);
     case REPORT_SENSITIVITY:
-        return report_read_sensitivity(report, file, *json);
+        return qd_report_read_sensitivity(report, file, *json);
     case REPORT_GRID:
-        return report_read_grid(report, file, *json);
+        return qd_report_read_grid(report, file, *json);
     case REPORT_QUIET:
         return read_configuration(report, file, *json);
     default:
@@ -249,11 +249,11 @@ typedef struct mark {
 static void go_back(qd_report *report, mark m)
 {
     while (report->series_count > m.series)
-        report_series_free(&report->series[--report->series_count]);
+        qd_report_series_free(&report->series[--report->series_count]);
     while (report->sensitivity_count > m.sensitivities)
-        report_sensitivity_free(&report->sensitivities[--report->sensitivity_count]);
+        qd_report_sensitivity_free(&report->sensitivities[--report->sensitivity_count]);
     while (report->analysis_count > m.analyses)
-        report_analysis_free(&report->analyses[--report->analysis_count]);
+        qd_report_analysis_free(&report->analyses[--report->analysis_count]);
     report->grid_count = m.grid;
 }
 
@@ -316,12 +316,12 @@ static enum qd_status find_lacks_of_series(qd_report *report, const report_serie
         QD_TRY(lack(report, qd_format("%s: %s was not quantized: no INT8 accuracy, no noise", run, s->model)));
     if (s->log_count == 0)
         QD_TRY(lack(report, qd_format("%s: %s has no activation log: no ranges", run, s->model)));
-    if (!report_find_sensitivity(report, s))
+    if (!qd_report_find_sensitivity(report, s))
         QD_TRY(lack(report,
                     qd_format("%s: no sensitivity of %s; `quantdrift sensitivity` with its checkpoint tells which "
                               "layers and whether weights or activations do the harm",
                               run, s->model)));
-    if (!report_find_analysis(report, s))
+    if (!qd_report_find_analysis(report, s))
         QD_TRY(lack(report,
                     qd_format("%s: no analysis of %s; `quantdrift analyze` with its checkpoint tells channels and "
                               "histograms",
@@ -369,7 +369,7 @@ enum qd_status qd_report_read(qd_context *ctx, const char *const *paths, int cou
         goto fail;
     }
     QD_TRY_GOTO(find_lacks(report));
-    QD_TRY_GOTO(report_find_answers(report));
+    QD_TRY_GOTO(qd_report_find_answers(report));
     *out = report;
     return QD_OK;
 fail:

@@ -9,7 +9,7 @@ static void free_logs(report_log *logs, int count)
     free(logs);
 }
 
-void report_series_free(report_series *s)
+void qd_report_series_free(report_series *s)
 {
     free(s->model);
     free(s->key);
@@ -24,7 +24,7 @@ void report_series_free(report_series *s)
     free(s->quantized);
 }
 
-void report_sensitivity_free(report_sensitivity *s)
+void qd_report_sensitivity_free(report_sensitivity *s)
 {
     free(s->model);
     free(s->key);
@@ -33,7 +33,7 @@ void report_sensitivity_free(report_sensitivity *s)
     free(s->kept);
 }
 
-void report_analysis_free(report_analysis *a)
+void qd_report_analysis_free(report_analysis *a)
 {
     free(a->model);
     free(a->key);
@@ -63,11 +63,11 @@ void qd_report_destroy(qd_report *report)
         free_texts(report->runs[i].answers, QD_REPORT_ANSWERS);
     }
     for (int i = 0; i < report->series_count; i++)
-        report_series_free(&report->series[i]);
+        qd_report_series_free(&report->series[i]);
     for (int i = 0; i < report->sensitivity_count; i++)
-        report_sensitivity_free(&report->sensitivities[i]);
+        qd_report_sensitivity_free(&report->sensitivities[i]);
     for (int i = 0; i < report->analysis_count; i++)
-        report_analysis_free(&report->analyses[i]);
+        qd_report_analysis_free(&report->analyses[i]);
     free_texts(report->skipped, report->skipped_count);
     free_texts(report->lacks, report->lack_count);
     free_texts(report->answers, QD_REPORT_ANSWERS);
@@ -122,7 +122,7 @@ int qd_report_run_count(const qd_report *report)
 {
     int count = 0;
     for (int r = 0; r < report->run_count; r++)
-        count += report_run_has_series(report, r);
+        count += qd_report_run_has_series(report, r);
     return count;
 }
 

@@ -150,47 +150,47 @@ struct qd_report {
 };
 
 /* Appends a zeroed element of `size` bytes to an array of *count; NULL when memory is short. */
-void *report_append(void *array, int *count, size_t size);
+void *qd_report_append(void *array, int *count, size_t size);
 
 /* ---- reading one file (read_*.c): what the tree holds goes into the report, or a sentence about it into the context
  * and QD_ERR_INPUT. `json` is only read unless said otherwise. ---- */
 
-enum qd_status report_read_results(qd_report *report, int file, const cJSON *json);
-enum qd_status report_read_sensitivity(qd_report *report, int file, const cJSON *json);
-enum qd_status report_read_analysis(qd_report *report, int file, cJSON **json); /* takes the tree */
-enum qd_status report_read_grid(qd_report *report, int file, const cJSON *json);
+enum qd_status qd_report_read_results(qd_report *report, int file, const cJSON *json);
+enum qd_status qd_report_read_sensitivity(qd_report *report, int file, const cJSON *json);
+enum qd_status qd_report_read_analysis(qd_report *report, int file, cJSON **json); /* takes the tree */
+enum qd_status qd_report_read_grid(qd_report *report, int file, const cJSON *json);
 
 /* A number of an object; NaN when it is not there or no number. */
-double report_number(const cJSON *object, const char *key);
+double qd_report_number(const cJSON *object, const char *key);
 
 /* A text of an object; NULL when it is not there or no text. */
-const char *report_text(const cJSON *object, const char *key);
+const char *qd_report_text(const cJSON *object, const char *key);
 
 /* The name under `key` as a number of report->names, -1 when it is not there; *ok is cleared when memory is short or
  * the name is longer than any of ours. */
-int report_name(qd_report *report, const cJSON *object, const char *key, bool *ok);
+int qd_report_name(qd_report *report, const cJSON *object, const char *key, bool *ok);
 
 /* ---- finding ---- */
 
 /* Whether a model of a file of one kind is that of another: by the key where both have one, else by the shown name.
  */
-bool report_same_model(const char *model_a, const char *key_a, const char *model_b, const char *key_b);
+bool qd_report_same_model(const char *model_a, const char *key_a, const char *model_b, const char *key_b);
 
-const report_quantized *report_last_quantized(const report_series *series); /* NULL: none */
-const report_quantized *report_find_quantized(const report_series *series, int64_t epoch);
-const report_log *report_find_log(const report_series *series, int64_t epoch);
-const report_module *report_find_module(const report_log *log, int path);
-double report_val_accuracy(const report_series *series, int64_t epoch);
-const report_sensitivity *report_find_sensitivity(const qd_report *report, const report_series *series);
-const report_analysis *report_find_analysis(const qd_report *report, const report_series *series);
+const report_quantized *qd_report_last_quantized(const report_series *series); /* NULL: none */
+const report_quantized *qd_report_find_quantized(const report_series *series, int64_t epoch);
+const report_log *qd_report_find_log(const report_series *series, int64_t epoch);
+const report_module *qd_report_find_module(const report_log *log, int path);
+double qd_report_val_accuracy(const report_series *series, int64_t epoch);
+const report_sensitivity *qd_report_find_sensitivity(const qd_report *report, const report_series *series);
+const report_analysis *qd_report_find_analysis(const qd_report *report, const report_series *series);
 
-bool report_run_has_series(const qd_report *report, int run);
+bool qd_report_run_has_series(const qd_report *report, int run);
 
 /* Whether a finding is about a run: its file lies in the run's folder, or in no run's and its checkpoint is one that
  * the run's manifest lists, or nobody's while there is one run alone. */
-bool report_belongs(const qd_report *report, int run, int file_run, int sha256);
+bool qd_report_belongs(const qd_report *report, int run, int file_run, int sha256);
 
 /* Name of a module for readers: the network itself has an empty path. */
-const char *report_module_name(const qd_report *report, int path);
+const char *qd_report_module_name(const qd_report *report, int path);
 
 #endif

@@ -90,26 +90,26 @@ Test(report, the_rules_by_hand)
     qd_report *report = read_report();
     cr_assert_eq(report->series_count, 1);
     const report_series *s = &report->series[0];
-    const report_quantized *q = report_last_quantized(s);
+    const report_quantized *q = qd_report_last_quantized(s);
     cr_assert_float_eq(q->drop, 10.0, 1e-12);
     /* Wilson's 95 % intervals of 200/250 and 175/250 are 0.746044 to 0.844876 and 0.640518 to 0.753428 (their formula
      * in another language), so the drop's ends are 0.1 -/+ the lengths of their sides; 1e-3 points for those six
      * digits. */
     cr_assert_float_eq(q->low, 100.0 * (0.1 - hypot(0.8 - 0.746044, 0.753428 - 0.7)), 1e-3);
     cr_assert_float_eq(q->high, 100.0 * (0.1 + hypot(0.844876 - 0.8, 0.7 - 0.640518)), 1e-3);
-    cr_assert_eq(report_first_drop(s), q);
-    cr_assert_str_eq(qd_names_text(&report->names, report_first_noisy(q)->name), "b.act");
-    cr_assert_str_eq(qd_names_text(&report->names, report_noisiest(q)->name), "b.act");
+    cr_assert_eq(qd_report_first_drop(s), q);
+    cr_assert_str_eq(qd_names_text(&report->names, qd_report_first_noisy(q)->name), "b.act");
+    cr_assert_str_eq(qd_names_text(&report->names, qd_report_noisiest(q)->name), "b.act");
     double factor = 0.0;
-    const report_module *grown = report_most_grown(report, s, 5, &factor);
+    const report_module *grown = qd_report_most_grown(report, s, 5, &factor);
     cr_assert_str_eq(qd_names_text(&report->names, grown->path), "b.bn");
     cr_assert_float_eq(factor, 3.0, 1e-12);
-    cr_assert_eq(report_widest(report_find_log(s, 5)), grown);
+    cr_assert_eq(qd_report_widest(qd_report_find_log(s, 5)), grown);
     report_pair *pairs = NULL;
     int count = 0;
-    TEST_OK(ctx, report_find_pairs(report, s, true, &pairs, &count));
+    TEST_OK(ctx, qd_report_find_pairs(report, s, true, &pairs, &count));
     cr_assert_eq(count, 1);
-    cr_assert_float_eq(report_pair_ratio(report_find_log(s, 5), &pairs[0]), 1.5, 1e-12);
+    cr_assert_float_eq(qd_report_pair_ratio(qd_report_find_log(s, 5), &pairs[0]), 1.5, 1e-12);
     free(pairs);
     qd_report_destroy(report);
 }
@@ -132,7 +132,7 @@ Test(report, a_drop_within_chance_is_not_called_one)
 {
     write_results("efficientnet_b0_results.json", "EfficientNet-B0", 78.0, 1, "0.01");
     qd_report *report = read_report();
-    cr_assert_null(report_first_drop(&report->series[0]));
+    cr_assert_null(qd_report_first_drop(&report->series[0]));
     cr_assert(contains(qd_report_answer(report, 1), "At no logged epoch"), "%s", qd_report_answer(report, 1));
     qd_report_destroy(report);
 }
@@ -173,7 +173,7 @@ Test(report, runs_are_compared_by_seed_and_setting)
     write_results("other/resnet18_results.json", "ResNet18", 60.0, 0, "0.1");
     qd_report *report = read_report();
     report_comparison c = {0};
-    TEST_OK(ctx, report_compare(report, &c));
+    TEST_OK(ctx, qd_report_compare(report, &c));
     cr_assert_eq(c.cell_count, 3);
     for (int i = 0; i < c.cell_count; i++) {
         const report_cell *cell = &c.cells[i];
@@ -190,7 +190,7 @@ Test(report, runs_are_compared_by_seed_and_setting)
     cr_assert_float_eq(c.pairs[0].difference.mean, 9.0, 1e-9);
     cr_assert_float_eq(c.pairs[0].difference.std, 3.0, 1e-9);
     cr_assert_str_eq(c.cells[c.pairs[0].first].model, "EfficientNet-B0");
-    report_comparison_free(&c);
+    qd_report_comparison_free(&c);
     qd_report_destroy(report);
 }
 
@@ -281,8 +281,8 @@ Test(report, findings_belong_to_the_run_that_lists_their_checkpoint)
     write_file("c/s.json", "{\"format\": \"quantdrift-sensitivity\", \"version\": 1, \"model\": \"resnet18\", "
                            "\"checkpoint_sha256\": \"abc\", \"modes\": [], \"layers\": []}");
     qd_report *report = read_report();
-    cr_assert_null(report_find_sensitivity(report, &report->series[0]));
-    cr_assert_not_null(report_find_sensitivity(report, &report->series[1]));
+    cr_assert_null(qd_report_find_sensitivity(report, &report->series[0]));
+    cr_assert_not_null(qd_report_find_sensitivity(report, &report->series[1]));
     qd_report_destroy(report);
 }
 
@@ -297,7 +297,7 @@ Test(report, numbers_of_the_page_have_five_digits)
         char *text = NULL;
         size_t size = 0;
         json_out out = {.stream = open_memstream(&text, &size)};
-        json_number(&out, NULL, values[i]);
+        qd_json_out_number(&out, NULL, values[i]);
         fclose(out.stream);
         char *end = NULL;
         const double back = strtod(text, &end);
@@ -331,9 +331,9 @@ static void expect_printed(void (*print)(FILE *, const char *), const char *text
 
 Test(report, names_are_escaped)
 {
-    expect_printed(report_print_markdown, "a|b_c *d* <i>&\x01", "a\\|b_c \\*d\\* &lt;i\\>&amp;\\\\x01");
-    expect_printed(report_print_gnuplot, "a'b`id`\"$x\n.bn1", "a?b?id???x?.bn1");
-    expect_printed(report_print_url, "a b/../<x>#?:%\xFF", "a%20b/../%3Cx%3E%23%3F%3A%25%FF");
+    expect_printed(qd_report_print_markdown, "a|b_c *d* <i>&\x01", "a\\|b_c \\*d\\* &lt;i\\>&amp;\\\\x01");
+    expect_printed(qd_report_print_gnuplot, "a'b`id`\"$x\n.bn1", "a?b?id???x?.bn1");
+    expect_printed(qd_report_print_url, "a b/../<x>#?:%\xFF", "a%20b/../%3Cx%3E%23%3F%3A%25%FF");
 }
 
 Test(report, a_hostile_page_stays_data)
