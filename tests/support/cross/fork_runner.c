@@ -2,7 +2,7 @@
  * Runs Criterion's tests where Criterion itself cannot: it starts each test as a traced process, and qemu-user has no
  * ptrace. This file stands in for libcriterion in cross builds only: it defines what the assertion macros call and a
  * main() that forks once a test. Criterion's headers, hence the tests, stay as they are.
- * Options: --tap=FILE as Criterion's; -jN is accepted and ignored (one test at a time).
+ * Options: --tap=FILE and -jN (tests side by side) as Criterion's; --verbose tells what each test took.
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -11,10 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A test's default time limit, seconds: emulation is ten times slower than the machine, more on a busy one. */
 #define DEFAULT_TIMEOUT_S 2400
+
+/* At most this many tests side by side, whatever -j says. */
+#define MAX_JOBS 64
 
 /* How a test's process ends when it asks for it. */
 enum { EXIT_ASSERTION = 101, EXIT_SKIPPED = 102 };
@@ -30,6 +34,22 @@ static const struct criterion_suite *current_suite;
 static void *current_parameter;
 static int skip_pipe[2];
 static int failures;
+
+/* A test that runs. */
+typedef struct child {
+    pid_t pid;
+    int reason; /* reading end of the pipe that tells why it skipped */
+    const struct criterion_test *test;
+    time_t began;
+} child;
+
+typedef struct runner {
+    child children[MAX_JOBS];
+    int running, jobs;
+    int total, failed;
+    bool verbose;
+    FILE *tap;
+} runner;
 
 void criterion_internal_test_setup(void)
 {
@@ -133,37 +153,57 @@ static const struct criterion_suite *find_suite(const char *name)
     return NULL;
 }
 
-/* The parent's side: waits, judges, writes one line of TAP. Returns whether the test passed or was skipped. */
-static bool judge_test(pid_t child, FILE *tap)
+/* Judges a test that ended and writes one line of TAP. Returns whether it passed or was skipped. */
+static bool judge_test(const runner *r, const child *c, int status)
 {
     char reason[512];
-    ssize_t length = read(skip_pipe[0], reason, sizeof reason - 1);
+    ssize_t length = read(c->reason, reason, sizeof reason - 1);
     reason[length > 0 ? length : 0] = '\0';
-    int status = 0;
-    waitpid(child, &status, 0);
-    const struct criterion_test_extra_data *data = current_test->data;
-    const char *category = current_test->category, *name = current_test->name;
+    const struct criterion_test_extra_data *data = c->test->data;
+    const char *category = c->test->category, *name = c->test->name;
+    if (r->verbose)
+        fprintf(stderr, "%5ld s  %s::%s\n", (long)(time(NULL) - c->began), category, name);
     if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED) {
-        fprintf(tap, "ok - %s::%s  # SKIP %s\n", category, name, reason);
+        fprintf(r->tap, "ok - %s::%s  # SKIP %s\n", category, name, reason);
         return true;
     }
     bool passed = data->signal ? WIFSIGNALED(status) && WTERMSIG(status) == data->signal
                                : WIFEXITED(status) && WEXITSTATUS(status) == data->exit_code;
-    fprintf(tap, "%s - %s::%s\n", passed ? "ok" : "not ok", category, name);
+    fprintf(r->tap, "%s - %s::%s\n", passed ? "ok" : "not ok", category, name);
     if (!passed)
         fprintf(stderr, "[FAIL] %s::%s (%s %d)\n", category, name, WIFSIGNALED(status) ? "signal" : "exit code",
                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     return passed;
 }
 
-static bool run_test(void *parameter, FILE *tap)
+static void wait_for_one(runner *r)
 {
+    int status = 0;
+    const pid_t pid = waitpid(-1, &status, 0);
+    for (int i = 0; i < r->running; i++) {
+        child *c = &r->children[i];
+        if (c->pid != pid)
+            continue;
+        r->failed += !judge_test(r, c, status);
+        close(c->reason);
+        *c = r->children[--r->running];
+        return;
+    }
+}
+
+static void start_test(runner *r, void *parameter)
+{
+    if (r->running == r->jobs)
+        wait_for_one(r);
     current_parameter = parameter;
+    r->total++;
     fflush(NULL);
-    if (pipe(skip_pipe) != 0)
-        return false;
-    pid_t child = fork();
-    if (child == 0) {
+    if (pipe(skip_pipe) != 0) {
+        r->failed++;
+        return;
+    }
+    const pid_t pid = fork();
+    if (pid == 0) {
         close(skip_pipe[0]);
         double limit = current_test->data->timeout;
         alarm(limit > 0 ? (unsigned)(limit * 10) + 1 : DEFAULT_TIMEOUT_S);
@@ -171,39 +211,62 @@ static bool run_test(void *parameter, FILE *tap)
         exit(failures > 0 ? EXIT_ASSERTION : 0);
     }
     close(skip_pipe[1]);
-    bool passed = child > 0 && judge_test(child, tap);
-    close(skip_pipe[0]);
-    return passed;
+    if (pid < 0) {
+        close(skip_pipe[0]);
+        r->failed++;
+        return;
+    }
+    r->children[r->running++] = (child){pid, skip_pipe[0], current_test, time(NULL)};
+}
+
+static void start_tests_of(runner *r)
+{
+    const struct criterion_test_extra_data *data = current_test->data;
+    if (data->disabled) {
+        fprintf(r->tap, "ok - %s::%s  # SKIP disabled\n", current_test->category, current_test->name);
+        r->total++;
+        return;
+    }
+    struct criterion_test_params params = {.length = 1};
+    if (data->kind_ == CR_TEST_PARAMETERIZED)
+        params = data->param_();
+    for (size_t i = 0; i < params.length; i++)
+        start_test(r, params.params ? (char *)params.params + i * params.size : NULL);
+    if (params.cleanup)
+        params.cleanup(&params);
+}
+
+static bool read_options(runner *r, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--tap=", 6) == 0)
+            r->tap = fopen(argv[i] + 6, "w");
+        else if (strncmp(argv[i], "-j", 2) == 0)
+            r->jobs = atoi(argv[i] + 2);
+        else if (strcmp(argv[i], "--verbose") == 0)
+            r->verbose = true;
+    }
+    if (r->jobs < 1 || r->jobs > MAX_JOBS)
+        r->jobs = 1;
+    return r->tap != NULL;
 }
 
 int main(int argc, char **argv)
 {
-    FILE *tap = stderr;
-    for (int i = 1; i < argc; i++)
-        if (strncmp(argv[i], "--tap=", 6) == 0)
-            tap = fopen(argv[i] + 6, "w");
-    if (!tap) {
+    static runner r = {.jobs = 1};
+    r.tap = stderr;
+    if (!read_options(&r, argc, argv)) {
         perror("tap file");
         return 1;
     }
-    int total = 0, failed = 0;
     for (struct criterion_test **test = __start_cr_tst; test < __stop_cr_tst; test++) {
         current_test = *test;
         current_suite = find_suite(current_test->category);
-        if (current_test->data->disabled) {
-            fprintf(tap, "ok - %s::%s  # SKIP disabled\n", current_test->category, current_test->name);
-            total++;
-            continue;
-        }
-        struct criterion_test_params params = {.length = 1};
-        if (current_test->data->kind_ == CR_TEST_PARAMETERIZED)
-            params = current_test->data->param_();
-        for (size_t i = 0; i < params.length; i++, total++)
-            failed += !run_test(params.params ? (char *)params.params + i * params.size : NULL, tap);
-        if (params.cleanup)
-            params.cleanup(&params);
+        start_tests_of(&r);
     }
-    fprintf(tap, "1..%d\n", total);
-    fprintf(stderr, "[====] Tested: %d | Failing: %d\n", total, failed);
-    return fclose(tap) != 0 || failed > 0;
+    while (r.running > 0)
+        wait_for_one(&r);
+    fprintf(r.tap, "1..%d\n", r.total);
+    fprintf(stderr, "[====] Tested: %d | Failing: %d\n", r.total, r.failed);
+    return fclose(r.tap) != 0 || r.failed > 0;
 }
