@@ -58,7 +58,7 @@ CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
 RUNNER_SOURCES := $(if $(EMULATOR),$(wildcard tests/support/cross/*.c))
 SUPPORT_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/support/*.c) $(RUNNER_SOURCES)))
 # gcc 12 for aarch64 has an internal error in loops that reduce with fmax(), which tests use freely.
-TEST_CFLAGS := -Itests $(if $(filter aarch64%,$(shell $(CC) -dumpmachine)),-fno-tree-vectorize)
+TEST_CFLAGS := -Itests $(if $(EMULATOR),-DTESTS_EMULATED=1) $(if $(filter aarch64%,$(shell $(CC) -dumpmachine)),-fno-tree-vectorize)
 TEST_LIBS := $(if $(EMULATOR),,-lcriterion)
 # One Criterion program a folder of tests; `SUITE="unit kernels"` chooses.
 TEST_SUITES := unit kernels gradcheck parity property faults fuzz cli

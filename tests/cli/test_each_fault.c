@@ -1,7 +1,7 @@
 /* Operations in which one allocation, write, fsync, rename or read fails; `make faults` goes through all of them. */
 #include "cli/program.h"
 #include "support/fixture.h"
-#include "support/sanitized.h"
+#include "support/slow_build.h"
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 #include "support/test_context.h"
 #include "support/fixture.h"
 #include "support/json_file.h"
-#include "support/sanitized.h"
+#include "support/slow_build.h"
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <poll.h>

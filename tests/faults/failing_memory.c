@@ -1,6 +1,6 @@
 /* An allocator that fails on demand, in front of glibc's. */
 #include "failing_memory.h"
-#include "support/sanitized.h"
+#include "support/slow_build.h"
 #include <errno.h>
 #include <stddef.h>
 

@@ -4,6 +4,7 @@
  */
 #include "quantize/qgraph.h"
 #include "support/quant_network.h"
+#include "support/slow_build.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,6 +188,7 @@ Test(broken_network, few_bits_need_a_better_calibrator)
 /* Spread channels and 4-bit weights: each remedy alone, and together. */
 Test(broken_network, remedies_add_up)
 {
+    SKIP_IF_EMULATED();
     qd_context *ctx = test_context_create(2);
     quant_network network = quant_network_create(ctx, "mobile", IMAGES);
     qd_quant_recipe none = qd_quant_recipe_defaults(), equalized = none, rounded = none, corrected = none, all = none;

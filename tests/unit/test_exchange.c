@@ -5,6 +5,7 @@
 #include "graph/state_tensors.h"
 #include "support/fixture.h"
 #include "support/model_rules.h"
+#include "support/slow_build.h"
 #include "support/test_context.h"
 #include <quantdrift/network.h>
 #include <stdlib.h>
@@ -84,6 +85,7 @@ static enum qd_status read_back(const sample *s, qd_model_config *config, qd_sta
 
 Test(exchange, gives_every_head_back)
 {
+    SKIP_IF_EMULATED();
     static const struct {
         const char *model;
         int64_t classes;

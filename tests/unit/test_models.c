@@ -7,6 +7,7 @@
 #include "graph/plan.h"
 #include "support/test_context.h"
 #include "support/fixture.h"
+#include "support/slow_build.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -280,6 +281,7 @@ static void keep_all(void *user, const char *name, double p_keep, int64_t count,
 /* A variant trains: a step on noise gives a finite loss and moves every parameter's gradient off zero. */
 Test(models, variants_train)
 {
+    SKIP_IF_EMULATED();
     for (int i = 2; qd_model_list()[i]; i++) {
         const qd_model_info *model = qd_model_list()[i];
         const qd_model_config config = {.image_size = 64, .num_classes = 10};

@@ -6,6 +6,7 @@
 #include "support/fixture.h"
 #include "support/onnx_run.h"
 #include "support/quant_network.h"
+#include "support/slow_build.h"
 #include <math.h>
 #include <quantdrift/inspect.h>
 #include <stdio.h>
@@ -64,6 +65,7 @@ enum { NAME_COUNT = sizeof names / sizeof names[0] };
 
 Test(onnx_export, float_models_are_the_network)
 {
+    SKIP_IF_EMULATED();
     for (int i = 0; i < NAME_COUNT; i++) {
         quant_network network = quant_network_create(ctx, names[i], i == 0 ? 3 : 1);
         const qd_quant_scheme scheme = qd_quant_scheme_defaults();
@@ -98,6 +100,7 @@ static const qd_quant_scheme schemes[] = {
  */
 Test(onnx_export, quantized_models_are_the_integer_network)
 {
+    SKIP_IF_EMULATED();
     for (int i = 0; i < NAME_COUNT; i++) {
         quant_network network = quant_network_create(ctx, names[i], i == 0 ? 3 : 1);
         const int64_t count = network.n * quant_network_classes(&network);

@@ -6,6 +6,7 @@
 #include "quantize/qat.h"
 #include "quantize/qgraph.h"
 #include "support/quant_network.h"
+#include "support/slow_build.h"
 #include "train/optimizer.h"
 #include <math.h>
 #include <stdio.h>
@@ -296,6 +297,7 @@ static qd_state *trainable_copy(const quant_network *network)
  */
 Test(qat, few_bits_lose_less_after_training_for_them)
 {
+    SKIP_IF_EMULATED();
     static pictures training, validation;
     static float logits[IMAGES * CLASSES];
     qd_quant_recipe recipe = qd_quant_recipe_defaults();

@@ -2,6 +2,7 @@
 #include "base/cpu.h"
 #include "quantize/qgraph.h"
 #include "support/quant_network.h"
+#include "support/slow_build.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -392,10 +393,12 @@ Test(quant_integer, small_has_the_same_bits_on_every_instruction_set)
 
 Test(quant_integer, resnet18_has_the_same_bits_on_every_instruction_set)
 {
+    SKIP_IF_EMULATED();
     check_instruction_sets("resnet18");
 }
 
 Test(quant_integer, efficientnet_b0_has_the_same_bits_on_every_instruction_set)
 {
+    SKIP_IF_EMULATED();
     check_instruction_sets("efficientnet_b0");
 }

@@ -4,6 +4,7 @@
 #include "quantize/remedies/remedies.h"
 #include "support/fixture.h"
 #include "support/quant_network.h"
+#include "support/slow_build.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,6 +175,7 @@ static void expect_damage(const char *bytes, size_t size, const char *what, size
 
 Test(quantized_file, every_flipped_bit_and_every_cut_is_refused)
 {
+    SKIP_IF_EMULATED();
     quant_network network = quant_network_create(ctx, "small", 1);
     qd_qgraph *q = quant_network_quantize(&network, &schemes[1]);
     char *bytes = NULL;
