@@ -122,6 +122,7 @@ Test(quant_integer, small_per_channel_agrees_with_simulation)
 
 Test(quant_integer, resnet18_agrees_with_simulation)
 {
+    SKIP_IF_EMULATED();
     check_agreement("resnet18", false);
 }
 

@@ -1,6 +1,7 @@
 /* Quantized networks against the float network and against each other. */
 #include "quantize/qgraph.h"
 #include "support/quant_network.h"
+#include "support/slow_build.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -51,6 +52,7 @@ Test(quant_network, small_reproduces_float)
 
 Test(quant_network, resnet18_reproduces_float)
 {
+    SKIP_IF_EMULATED();
     check_fidelity("resnet18");
 }
 
@@ -61,5 +63,6 @@ Test(quant_network, efficientnet_b0_reproduces_float)
 
 Test(quant_network, binary_head_reproduces_float)
 {
+    SKIP_IF_EMULATED();
     check_fidelity("binary");
 }
