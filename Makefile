@@ -68,7 +68,7 @@ TEST_PROGRAMS := $(foreach s,$(SUITE),$(if $(wildcard tests/$(s)/*.c),$(BUILD)/t
 FAULT_PROGRAM := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),$(BUILD)/quantdrift_faults)
 BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(BUILD)/%,$(sort $(wildcard tests/bench/*.c)))
 
-.PHONY: all help run test tests test-isa check setup lint format bench install sanitize aarch64 fuzz fuzzers faults each-fault clean FORCE
+.PHONY: all help run results test tests test-isa check setup lint format bench install sanitize aarch64 fuzz fuzzers faults each-fault clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/libquantdrift.a $(if $(CLI_SOURCES),$(BUILD)/quantdrift) ## build the library and the program
@@ -80,6 +80,9 @@ run: setup ## install what is missing, build, train and quantize the demo, print
 	@$(MAKE) --no-print-directory all
 	$(BUILD)/quantdrift synth --out data/synth
 	$(BUILD)/quantdrift run experiments/demo.json --resume
+
+results: all ## make tables, pages and plots of the results again from their JSON and say whether anything differs
+	@scripts/make_results.sh $(BUILD)/quantdrift
 
 test: setup ## install what is missing, build, run every test, say what was skipped
 	@$(MAKE) --no-print-directory check
@@ -93,8 +96,9 @@ check: $(TEST_PROGRAMS) $(if $(filter cli faults,$(SUITE)),$(BUILD)/quantdrift $
 	    scripts/run_tests.sh $(TEST_JOBS) $(TEST_PROGRAMS)
 
 # What lies below the command line, without the suites that no kernel touches. Sets with INT8 kernels alone take the float kernels of a set below.
-test-isa: $(TEST_PROGRAMS) $(BUILD)/quantdrift ## run the numeric tests once for each instruction set, the better ones masked
-	@set -e; for cpu in $$($(BUILD)/quantdrift --version | sed -n 's/^cpu *//p'); do echo "-- at most $$cpu"; \
+# The best set, named last, is what `make test` runs on.
+test-isa: $(TEST_PROGRAMS) $(BUILD)/quantdrift ## run the numeric tests for each instruction set but the best, the better ones masked
+	@set -e; for cpu in $$($(BUILD)/quantdrift --version | sed -n 's/^cpu *\(.*\) [^ ]*$$/\1/p'); do echo "-- at most $$cpu"; \
 	    case $$cpu in *vnni | amx) suites=kernels ;; *) suites="kernels gradcheck parity property" ;; esac; \
 	    QD_TEST_CPU=$$cpu $(MAKE) --no-print-directory check SUITE="$$suites"; done
 
