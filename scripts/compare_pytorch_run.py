@@ -176,7 +176,7 @@ def step_from(args, data, out, folder, name, state):
     becomes one at the end of epoch 0, a single step before the last, holding the given state."""
     resumed = os.path.join(folder, "resumed")
     shutil.rmtree(resumed, ignore_errors=True)
-    shutil.copytree(out, resumed)
+    shutil.copytree(out, resumed, ignore=shutil.ignore_patterns("manifest.json"))  # it calls the run complete
     checkpoints = os.path.join(resumed, "checkpoints")
     last = os.path.join(checkpoints, f"{name}_last.safetensors")
     _, metadata = read_safetensors(os.path.join(checkpoints, f"{name}_epoch_0.safetensors"))
