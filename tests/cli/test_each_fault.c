@@ -11,8 +11,8 @@
 
 ParameterizedTestParameters(each_fault, leaves_no_damage)
 {
-    static char operations[][24] = {"train",  "resume", "quantize", "encodings", "import", "import-safetensors",
-                                    "export", "inspect"};
+    static char operations[][24] = {"train",  "resume",  "quantize", "encodings", "import", "import-safetensors",
+                                    "export", "inspect", "report"};
     return cr_make_param_array(char[24], operations, sizeof operations / sizeof operations[0], NULL);
 }
 
