@@ -151,20 +151,10 @@ static enum qd_status set_ranges(void *user, qd_qgraph *qgraph)
 static enum qd_status measure(const qd_qat_run *r, const qd_known_ranges *ranges, qd_quantized_epoch *out)
 {
     qd_model_run m = r->m;
-    enum qd_status status = QD_OK;
-    m.results = (qd_results){.model = m.model};
-    qd_run_seed(m.run->config, &m.rng);
-    QD_TRY_GOTO(qd_model_run_validate(&m));
-    const qd_history_entry entry = {.epoch = m.epoch,
-                                    .val_loss = qd_totals_loss(&m.validation),
-                                    .val_acc = qd_totals_accuracy_percent(&m.validation)};
-    QD_TRY_GOTO(qd_results_add_history(m.run->ctx, &m.results, &entry));
-    QD_TRY_GOTO(qd_quantize_epoch_with(&m, m.epoch, ranges, out));
+    QD_TRY(qd_quantize_epoch_with(&m, m.epoch, ranges, out));
     free(out->tensors);
     free(out->weights);
-fail:
-    qd_results_free(&m.results);
-    return status;
+    return QD_OK;
 }
 
 /* Moves the training's history and settings into the record. */

@@ -6,6 +6,7 @@
 #include "experiment/selection.h"
 #include "quantize/quantize_recipe.h"
 #include <math.h>
+#include <quantdrift/evaluation.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -147,14 +148,15 @@ static enum qd_status measure_batch(stage *s, int64_t n, void *user)
 /* Results of the quantized and the float network over the same images. */
 typedef struct comparison {
     qd_totals int8, real;
-    bool run_float; /* false: the float results are in the history */
+    int64_t *labels, *int8_classes, *float_classes; /* [images], filled as far as int8.count */
 } comparison;
 
-static void add_loss(const stage *s, const qd_tensor *logits, qd_totals *totals)
+static void judge(const stage *s, const qd_tensor *logits, int64_t *classes, qd_totals *totals)
 {
     double loss_sum;
     int64_t correct;
     qd_head_loss(s->m->model_config.head, logits, s->labels, &loss_sum, &correct, NULL);
+    qd_head_classes(s->m->model_config.head, logits, classes + totals->count);
     totals->count += logits->shape[0];
     totals->correct += correct;
     totals->loss_sum += loss_sum;
@@ -163,38 +165,52 @@ static void add_loss(const stage *s, const qd_tensor *logits, qd_totals *totals)
 static enum qd_status evaluate_batch(stage *s, int64_t n, void *user)
 {
     comparison *c = user;
-    QD_TRY(qd_qgraph_run(s->qgraph, s->images, n, s->logits));
     const int64_t shape[2] = {n, s->logit_count};
     qd_tensor logits = qd_tensor_contiguous(QD_F32, 2, shape, s->logits);
-    add_loss(s, &logits, &c->int8);
-    if (c->run_float) {
-        QD_TRY(qd_plan_forward(s->m->inference, s->images, n, NULL, NULL, NULL, &logits));
-        add_loss(s, &logits, &c->real);
-    }
+    memcpy(c->labels + c->int8.count, s->labels, (size_t)n * sizeof *c->labels);
+    QD_TRY(qd_qgraph_run(s->qgraph, s->images, n, s->logits));
+    judge(s, &logits, c->int8_classes, &c->int8);
+    QD_TRY(qd_plan_forward(s->m->inference, s->images, n, NULL, NULL, NULL, &logits));
+    judge(s, &logits, c->float_classes, &c->real);
     return QD_OK;
+}
+
+static void conclude(const comparison *c, qd_quantized_epoch *out)
+{
+    const qd_comparison paired =
+        qd_comparison_compute(c->labels, c->float_classes, c->int8_classes, NULL, c->int8.count);
+    out->float_loss = qd_totals_loss(&c->real);
+    out->float_accuracy = qd_totals_accuracy_percent(&c->real);
+    out->int8_loss = qd_totals_loss(&c->int8);
+    out->int8_accuracy = qd_totals_accuracy_percent(&c->int8);
+    out->agree = paired.agree;
+    out->only_float = paired.only_first;
+    out->only_int8 = paired.only_second;
 }
 
 static enum qd_status evaluate(stage *s, qd_quantized_epoch *out)
 {
     const qd_run *run = s->m->run;
-    int64_t total = qd_dataset_count(run->validation), wanted = run->config->quantization.eval_images;
-    bool all = wanted == QD_CONFIG_NULL || wanted >= total;
-    comparison c = {.run_float = !all};
-    if (all) {
+    const int64_t total = qd_dataset_count(run->validation), wanted = run->config->quantization.eval_images;
+    if (wanted == QD_CONFIG_NULL || wanted >= total) {
         for (int64_t i = 0; i < total; i++)
             s->indices[i] = i;
         out->eval_images = total;
     } else {
         out->eval_images = qd_select_balanced(run->validation, wanted, s->indices);
     }
+    int64_t *memory = qd_calloc((size_t)out->eval_images * 3, sizeof *memory);
+    if (!memory)
+        return qd_fail(run->ctx, QD_ERR_MEMORY, "quantizing %s: out of memory for the classes of %lld images",
+                       s->m->model->display_name, (long long)out->eval_images);
+    comparison c = {
+        .labels = memory, .int8_classes = memory + out->eval_images, .float_classes = memory + 2 * out->eval_images};
     qd_progress_begin(s->m, "int8");
-    QD_TRY(for_batches(s, run->validation, out->eval_images, &c.int8, evaluate_batch, &c));
-    const qd_history_entry *validated = qd_results_find_history(&s->m->results, out->epoch);
-    out->float_loss = all ? validated->val_loss : qd_totals_loss(&c.real);
-    out->float_accuracy = all ? validated->val_acc : qd_totals_accuracy_percent(&c.real);
-    out->int8_loss = qd_totals_loss(&c.int8);
-    out->int8_accuracy = qd_totals_accuracy_percent(&c.int8);
-    return QD_OK;
+    const enum qd_status status = for_batches(s, run->validation, out->eval_images, &c.int8, evaluate_batch, &c);
+    if (status == QD_OK)
+        conclude(&c, out);
+    free(memory);
+    return status;
 }
 
 /* What has no scale (float tensors, dynamic ranges) has none in results either. */

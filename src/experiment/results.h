@@ -42,6 +42,9 @@ typedef struct qd_quantized_epoch {
     int64_t epoch;
     int64_t calibration_images, eval_images, sqnr_images; /* as many as there were */
     double float_loss, float_accuracy, int8_loss, int8_accuracy;
+    /* Images of the same prediction, and those that one network alone gets right; agree is negative where the file
+     * does not tell. */
+    int64_t agree, only_float, only_int8;
     qd_tensor_record *tensors; /* owned */
     int tensor_count;
     qd_weight_record *weights; /* owned */

@@ -169,7 +169,13 @@ static enum qd_status read_quantized_epoch(qd_context *ctx, reader *r, const cJS
         .calibration_images = get_int(r, object, "calibration_images"),
         .eval_images = get_int(r, object, "eval_images"),
         .sqnr_images = get_int(r, object, "sqnr_images"),
+        .agree = -1,
     };
+    if (cJSON_HasObjectItem(object, "agree")) {
+        q.agree = get_int(r, object, "agree");
+        q.only_float = get_int(r, object, "only_float");
+        q.only_int8 = get_int(r, object, "only_int8");
+    }
     const cJSON *tensors = get_object(r, object, "tensors"), *weights = get_object(r, object, "weights"), *item;
     q.tensors = qd_calloc((size_t)cJSON_GetArraySize(tensors), sizeof *q.tensors);
     q.weights = qd_calloc((size_t)cJSON_GetArraySize(weights), sizeof *q.weights);

@@ -58,6 +58,11 @@ static void fill_quantized(qd_json_writer *w, cJSON *object, const qd_quantized_
     qd_json_put_int(w, object, "calibration_images", q->calibration_images);
     qd_json_put_int(w, object, "eval_images", q->eval_images);
     qd_json_put_int(w, object, "sqnr_images", q->sqnr_images);
+    if (q->agree >= 0) {
+        qd_json_put_int(w, object, "agree", q->agree);
+        qd_json_put_int(w, object, "only_float", q->only_float);
+        qd_json_put_int(w, object, "only_int8", q->only_int8);
+    }
     cJSON *tensors = qd_json_add_object(w, object, "tensors");
     for (int t = 0; t < q->tensor_count; t++) {
         const qd_tensor_record *tensor = &q->tensors[t];

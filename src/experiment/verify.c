@@ -148,6 +148,11 @@ static void compare_quantized(difference *d, const qd_quantized_epoch *recorded,
     compare(d, "", "calibration_images", (double)recorded->calibration_images, (double)computed->calibration_images);
     compare(d, "", "eval_images", (double)recorded->eval_images, (double)computed->eval_images);
     compare(d, "", "sqnr_images", (double)recorded->sqnr_images, (double)computed->sqnr_images);
+    if (recorded->agree >= 0) {
+        compare(d, "", "agree", (double)recorded->agree, (double)computed->agree);
+        compare(d, "", "only_float", (double)recorded->only_float, (double)computed->only_float);
+        compare(d, "", "only_int8", (double)recorded->only_int8, (double)computed->only_int8);
+    }
     compare_counts(d, "tensors", recorded->tensor_count, computed->tensor_count);
     for (int i = 0; !d->text[0] && i < recorded->tensor_count; i++) {
         const qd_tensor_record *a = &recorded->tensors[i], *b = &computed->tensors[i];

@@ -33,11 +33,12 @@ static enum qd_status end(const qd_report *report, paragraph *p, char **text)
     return QD_OK;
 }
 
-/* " (95 % interval 0.8 to 13.5; 250 images)", or what of it is known. */
+/* " (paired 95 % interval 0.8 to 13.5, 250 images)", or what of it is known. */
 static void print_interval(FILE *out, const report_quantized *q)
 {
     if (!isnan(q->low))
-        fprintf(out, " (95 %% interval %.2f to %.2f, %lld images)", q->low, q->high, (long long)q->images);
+        fprintf(out, " (%s95 %% interval %.2f to %.2f, %lld images)", q->paired ? "paired " : "", q->low, q->high,
+                (long long)q->images);
 }
 
 /* ---- how much ---- */

@@ -278,11 +278,10 @@ static enum qd_status print_report(FILE *out, const qd_report *report, bool plot
         qd_report_print_markdown(out, report->answers[a]);
         fputs("\n\n", out);
     }
-    fputs("Drops are float accuracy minus INT8 accuracy on the same images, in points. Intervals are 95 %: of "
-          "results files "
-          "Newcombe's for two shares taken as independent, since the files do not tell which images both get right; "
-          "it is "
-          "wider than the paired one.\n\n",
+    fputs("Drops are float accuracy minus INT8 accuracy on the same images, in points. Intervals are 95 %: "
+          "Newcombe's for "
+          "paired shares; of results files that do not tell how many images one network alone gets right, his for "
+          "independent shares, which is wider.\n\n",
           out);
     if (plots && report->series_count > 0)
         print_plots(out, report);

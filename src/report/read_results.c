@@ -107,8 +107,15 @@ static enum qd_status read_logs(qd_report *report, int file, const cJSON *object
     return QD_OK;
 }
 
-/* Drop and its interval from accuracies alone: the file does not say which images both get right. */
-static void fill_drop(report_quantized *q)
+/* A count of images in [0, most]; negative when it is none. */
+static int64_t count_of(const cJSON *object, const char *key, int64_t most)
+{
+    const double value = qd_report_number(object, key);
+    return value >= 0.0 && value <= (double)most && value == floor(value) ? (int64_t)value : -1;
+}
+
+/* Drop and its interval: of paired images where the file tells which ones one network alone gets right. */
+static void fill_drop(const cJSON *epoch, report_quantized *q)
 {
     q->drop = q->float_accuracy - q->int8_accuracy;
     q->low = q->high = NAN;
@@ -116,9 +123,16 @@ static void fill_drop(report_quantized *q)
                         q->int8_accuracy <= 100.0;
     if (q->images < 1 || !shares)
         return;
-    const double n = (double)q->images;
-    const qd_interval interval =
-        qd_unpaired_difference(q->float_accuracy / 100.0 * n, q->int8_accuracy / 100.0 * n, n);
+    const double n = (double)q->images, real = q->float_accuracy / 100.0 * n, int8 = q->int8_accuracy / 100.0 * n;
+    const int64_t only_float = count_of(epoch, "only_float", q->images),
+                  only_int8 = count_of(epoch, "only_int8", q->images);
+    const double both = round(real) - (double)only_float, neither = n - round(real) - (double)only_int8;
+    /* Counts that contradict the accuracies are none. */
+    q->paired =
+        only_float >= 0 && only_int8 >= 0 && both >= 0.0 && neither >= 0.0 && both + (double)only_int8 == round(int8);
+    const qd_interval interval = q->paired
+                                     ? qd_paired_difference(both, (double)only_float, (double)only_int8, neither)
+                                     : qd_unpaired_difference(real, int8, n);
     q->low = 100.0 * interval.low;
     q->high = 100.0 * interval.high;
 }
@@ -171,7 +185,7 @@ static enum qd_status read_quantization(qd_report *report, int file, const cJSON
         q->images = images >= 1.0 && images < 1e9 ? (int64_t)images : -1;
         q->float_accuracy = qd_report_number(epoch, "float_accuracy");
         q->int8_accuracy = qd_report_number(epoch, "int8_accuracy");
-        fill_drop(q);
+        fill_drop(epoch, q);
         QD_TRY(read_tensors(report, file, item_of(epoch, "tensors"), q));
     }
     if (series->quantized_count > 1)

@@ -34,7 +34,8 @@ typedef struct report_tensor {
 typedef struct report_quantized {
     int64_t epoch, images;
     double float_accuracy, int8_accuracy;
-    double drop, low, high; /* points; 95 % interval, of unpaired shares */
+    double drop, low, high; /* points; 95 % interval */
+    bool paired;            /* the interval is that of paired shares */
     report_tensor *tensors; /* [count], in the order of computation */
     int count;
 } report_quantized;

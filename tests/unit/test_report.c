@@ -114,6 +114,44 @@ Test(report, the_rules_by_hand)
     qd_report_destroy(report);
 }
 
+/* A file with the counts of pairs: of its 250 images float gets 200 right and INT8 175. */
+static qd_report *read_counts(const char *counts)
+{
+    char *text = results_text("EfficientNet-B0", "b.act", 70.0, 1, "0.01");
+    const char *place = strstr(text, "\"tensors\"");
+    char *with = qd_format("%.*s%s, %s", (int)(place - text), text, counts, place);
+    write_file("efficientnet_b0_results.json", with);
+    free(with);
+    free(text);
+    return read_report();
+}
+
+Test(report, the_interval_is_paired_where_the_file_tells_the_pairs)
+{
+    qd_report *report = read_counts("\"agree\": 200, \"only_float\": 30, \"only_int8\": 5");
+    const report_quantized *q = qd_report_last_quantized(&report->series[0]);
+    cr_assert(q->paired);
+    /* Newcombe's method 10 for 170, 30, 5 and 45 images, by its formula in another language. */
+    cr_assert_float_eq(q->low, 5.467566898719042, 1e-9);
+    cr_assert_float_eq(q->high, 14.599165146125776, 1e-9);
+    cr_assert(contains(qd_report_answer(report, 0), "(paired 95 % interval 5.47 to 14.60, 250 images)"), "%s",
+              qd_report_answer(report, 0));
+    qd_report_destroy(report);
+    static const char *const no_counts[] = {
+        "\"only_float\": 30, \"only_int8\": 6",        /* another difference than that of the accuracies */
+        "\"only_float\": 201, \"only_int8\": 176",     /* more than are right */
+        "\"only_float\": 80, \"only_int8\": 55",       /* more than are wrong */
+        "\"only_float\": -1, \"only_int8\": 5",        /* no counts */
+        "\"only_float\": 30.5, \"only_int8\": 5.5",    /* no whole numbers */
+        "\"only_float\": \"30\", \"only_int8\": null", /* no numbers */
+    };
+    for (size_t i = 0; i < sizeof no_counts / sizeof no_counts[0]; i++) {
+        report = read_counts(no_counts[i]);
+        cr_expect_not(qd_report_last_quantized(&report->series[0])->paired, "%s", no_counts[i]);
+        qd_report_destroy(report);
+    }
+}
+
 Test(report, answers_name_numbers_and_what_is_missing)
 {
     write_results("efficientnet_b0_results.json", "EfficientNet-B0", 70.0, 1, "0.01");

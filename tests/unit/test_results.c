@@ -98,6 +98,9 @@ static void fill_quantized(void)
                             .float_accuracy = 50.0,
                             .int8_loss = 2.0,
                             .int8_accuracy = 100.0 / 3.0,
+                            .agree = 4,
+                            .only_float = 2,
+                            .only_int8 = 1,
                             .tensors = calloc(1, sizeof *q.tensors),
                             .tensor_count = 1,
                             .weights = calloc(1, sizeof *q.weights),
@@ -178,8 +181,26 @@ Test(results, read_and_written_again_are_the_same_bytes)
     TEST_OK(ctx, qd_results_write(ctx, path, &results, &sources));
     char *second = read_file(path);
     cr_assert_str_eq(first, second);
+    cr_assert(results.quantized[0].agree == 4 && results.quantized[0].only_float == 2 &&
+              results.quantized[0].only_int8 == 1);
     free(first);
     free(second);
+}
+
+/* As files from before these counts. */
+Test(results, counts_of_pairs_may_be_missing)
+{
+    fill_plain();
+    fill_quantized();
+    results.quantized[0].agree = -1;
+    TEST_OK(ctx, qd_results_write(ctx, path, &results, &sources));
+    char *text = read_file(path);
+    cr_assert_null(strstr(text, "agree"));
+    cr_assert_null(strstr(text, "only_"));
+    free(text);
+    qd_results_free(&results);
+    TEST_OK(ctx, qd_results_read(ctx, path, qd_model_find("resnet18"), &results));
+    cr_assert_lt(results.quantized[0].agree, 0);
 }
 
 Test(results, history_survives_a_checkpoint)

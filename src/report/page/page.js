@@ -7,7 +7,7 @@ const hasAnalysis = (test) => ofRun(report.analyses).some(test);
 /* Sections in order: when they have something to show, and what they say about it. */
 const sections = [
   { id: "accuracy", title: "Accuracy by epoch", draw: accuracySection, shown: () => seriesOfRun().length > 0,
-    text: "Validation accuracy in float32 and in INT8, on one scale. Intervals are Newcombe's for two shares taken as independent, as results files do not tell which images both get right: wider than the paired one." },
+    text: "Validation accuracy in float32 and in INT8, on one scale. Intervals are Newcombe's for paired shares; of results files that do not tell how many images one network alone gets right, his for independent shares, which is wider." },
   { id: "drift", title: "Drift of a layer", draw: driftSection, shown: () => hasModules() || seriesOfRun().some((s) => s.tensors.length && s.paths),
     text: "Without a layer's name the four most extreme of the last epoch are drawn. A part of a name takes the most extreme that hold it." },
   { id: "noise", title: "Where the noise comes in", draw: noiseSection, shown: () => seriesOfRun().some((s) => s.quantized.length && s.tensors.length && s.quantized[0].accumulated),
