@@ -9,12 +9,16 @@ shift
 ulimit -n 1024
 # Tests run side by side with several threads each: threads that spin while they wait would starve one another.
 export OMP_WAIT_POLICY=passive
+options=${ASAN_OPTIONS:-}
 passed=0 failed=0 skipped=0 status=0
 skips=() failures=()
 for program in "$@"; do
     echo "== $program"
     tap=$program.tap
-    rm -f "$tap"
+    # A sanitizer tells of a leak when a test's process ends; Criterion has called the test passed by then.
+    reports=$PWD/$program.sanitizer
+    rm -f "$tap" "$reports".*
+    export ASAN_OPTIONS=$options:log_path="'$reports'"
     # QD_EMULATOR is empty for native programs.
     ${QD_EMULATOR:-} "./$program" "-j$jobs" "--tap=$tap"
     code=$?
@@ -38,6 +42,12 @@ for program in "$@"; do
     [ "$lost" -gt 0 ] || lost=0
     passed=$((passed + ok))
     skipped=$((skipped + skip))
+    for report in "$reports".*; do
+        grep -qs 'ERROR: ' "$report" || continue
+        cat "$report"
+        failed=$((failed + 1))
+        failures+=("$program: a sanitizer's report, $report")
+    done
     failed=$((failed + not_ok + lost))
     while IFS= read -r line; do
         skips+=("$line")
