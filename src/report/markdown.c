@@ -12,20 +12,6 @@
 #define LAYER_COUNT 10
 #define GRID_COUNT  12
 
-static void print_cell(FILE *out, double value, int decimals)
-{
-    fputs(" ", out);
-    qd_report_print_number(out, value, decimals);
-    fputs(" |", out);
-}
-
-static void print_name(FILE *out, const char *name)
-{
-    fputs(" ", out);
-    qd_report_print_markdown(out, name);
-    fputs(" |", out);
-}
-
 /* "-0.40 [-3.20, 2.40]" */
 static void print_drop(FILE *out, double drop, double low, double high)
 {
@@ -49,16 +35,16 @@ static void print_drift_row(FILE *out, const qd_report *report, const report_ser
     const report_module *widest = qd_report_widest(qd_report_find_log(s, epoch));
     const report_tensor *noisiest = q ? qd_report_noisiest(q) : NULL;
     fputs("|", out);
-    print_name(out, s->model);
+    qd_report_print_text_cell(out, s->model);
     fprintf(out, " %lld |", (long long)epoch);
-    print_cell(out, qd_report_val_accuracy(s, epoch), 2);
-    print_cell(out, q ? q->float_accuracy : NAN, 2);
-    print_cell(out, q ? q->int8_accuracy : NAN, 2);
+    qd_report_print_cell(out, qd_report_val_accuracy(s, epoch), 2);
+    qd_report_print_cell(out, q ? q->float_accuracy : NAN, 2);
+    qd_report_print_cell(out, q ? q->int8_accuracy : NAN, 2);
     print_drop(out, q ? q->drop : NAN, q ? q->low : NAN, q ? q->high : NAN);
-    print_cell(out, widest ? widest->range : NAN, 2);
-    print_name(out, widest ? qd_report_module_name(report, widest->path) : "-");
-    print_cell(out, noisiest ? noisiest->sqnr_accumulated_db : NAN, 1);
-    print_name(out, noisiest ? qd_report_module_name(report, noisiest->name) : "-");
+    qd_report_print_cell(out, widest ? widest->range : NAN, 2);
+    qd_report_print_text_cell(out, widest ? qd_report_module_name(report, widest->path) : "-");
+    qd_report_print_cell(out, noisiest ? noisiest->sqnr_accumulated_db : NAN, 1);
+    qd_report_print_text_cell(out, noisiest ? qd_report_module_name(report, noisiest->name) : "-");
     fputs("\n", out);
 }
 
@@ -100,9 +86,9 @@ static enum qd_status print_ratios(FILE *out, const qd_report *report, const rep
     }
     for (int p = 0; p < count; p++) {
         fputs("|", out);
-        print_name(out, qd_report_module_name(report, pairs[p].batchnorm));
+        qd_report_print_text_cell(out, qd_report_module_name(report, pairs[p].batchnorm));
         for (int e = 0; e < s->log_count; e++)
-            print_cell(out, qd_report_pair_ratio(&s->logs[e], &pairs[p]), 3);
+            qd_report_print_cell(out, qd_report_pair_ratio(&s->logs[e], &pairs[p]), 3);
         fputs("\n", out);
     }
     free(pairs);
@@ -131,16 +117,27 @@ static void print_noisy(FILE *out, const qd_report *report, const report_series 
     const report_tensor *tensor = NULL;
     for (int i = 0; q && i < WORST_COUNT && (tensor = next_noisy(q, tensor)); i++) {
         fputs("|", out);
-        print_name(out, s->model);
-        print_name(out, qd_report_module_name(report, tensor->name));
-        print_cell(out, tensor->sqnr_accumulated_db, 1);
-        print_cell(out, tensor->sqnr_rounding_db, 1);
-        print_cell(out, tensor->min, 3);
-        print_cell(out, tensor->max, 3);
-        print_cell(out, tensor->scale, 5);
-        print_cell(out, tensor->zero_point, 0);
+        qd_report_print_text_cell(out, s->model);
+        qd_report_print_text_cell(out, qd_report_module_name(report, tensor->name));
+        qd_report_print_cell(out, tensor->sqnr_accumulated_db, 1);
+        qd_report_print_cell(out, tensor->sqnr_rounding_db, 1);
+        qd_report_print_cell(out, tensor->min, 3);
+        qd_report_print_cell(out, tensor->max, 3);
+        qd_report_print_cell(out, tensor->scale, 5);
+        qd_report_print_cell(out, tensor->zero_point, 0);
         fputs("\n", out);
     }
+}
+
+static void print_qat(FILE *out, const report_series *s)
+{
+    const report_qat *qat = s->qat;
+    fputs("\n", out);
+    qd_report_print_markdown(out, s->model);
+    fprintf(
+        out, ", trained %.0f more epochs for INT8: %.2f %% in INT8 and %.2f %% in float; before, %.2f %% and %.2f %%",
+        qat->epochs, qat->int8_accuracy, qat->trained_float_accuracy, qat->static_int8_accuracy, qat->float_accuracy);
+    fprintf(out, " (%.0f images).\n", qat->images);
 }
 
 static enum qd_status print_run(FILE *out, const qd_report *report, int run)
@@ -155,6 +152,9 @@ static enum qd_status print_run(FILE *out, const qd_report *report, int run)
     }
     fputs("### Drift by epoch\n\n", out);
     print_drift(out, report, run);
+    for (int i = 0; i < report->series_count; i++)
+        if (report->series[i].run == run && report->series[i].qat)
+            print_qat(out, &report->series[i]);
     fputs("\nRange behind BatchNorm over the range of its convolution, in the blocks that are compared:\n", out);
     for (int i = 0; i < report->series_count; i++)
         if (report->series[i].run == run)
@@ -179,16 +179,16 @@ static void print_sensitivity(FILE *out, const qd_report *report, const report_s
     fputs(" in ", out);
     qd_report_print_markdown(out, report->runs[s->run].name);
     fputs("\n\n| quantized | accuracy % | drop, points | KL, nats |\n|---|--:|--:|--:|\n| nothing |", out);
-    print_cell(out, s->real.accuracy, 2);
-    print_cell(out, 0.0, 2);
-    print_cell(out, 0.0, 4);
+    qd_report_print_cell(out, s->real.accuracy, 2);
+    qd_report_print_cell(out, 0.0, 2);
+    qd_report_print_cell(out, 0.0, 4);
     fputs("\n", out);
     for (int m = 0; m < s->mode_count; m++) {
         fputs("|", out);
-        print_name(out, qd_names_text(&report->names, s->modes[m].name));
-        print_cell(out, s->modes[m].score.accuracy, 2);
-        print_cell(out, s->modes[m].score.drop, 2);
-        print_cell(out, s->modes[m].score.kl, 4);
+        qd_report_print_text_cell(out, qd_names_text(&report->names, s->modes[m].name));
+        qd_report_print_cell(out, s->modes[m].score.accuracy, 2);
+        qd_report_print_cell(out, s->modes[m].score.drop, 2);
+        qd_report_print_cell(out, s->modes[m].score.kl, 4);
         fputs("\n", out);
     }
     fputs("\n| layer | kind | alone quantized: drop, points | KL, nats | all but it: drop, points "
@@ -197,11 +197,11 @@ static void print_sensitivity(FILE *out, const qd_report *report, const report_s
     for (int l = 0; l < s->layer_count && l < LAYER_COUNT; l++) {
         const report_layer *layer = &s->layers[l];
         fputs("|", out);
-        print_name(out, qd_report_module_name(report, layer->name));
-        print_name(out, qd_names_text(&report->names, layer->kind));
-        print_cell(out, layer->only.drop, 2);
-        print_cell(out, layer->only.kl, 5);
-        print_cell(out, layer->without.drop, 2);
+        qd_report_print_text_cell(out, qd_report_module_name(report, layer->name));
+        qd_report_print_text_cell(out, qd_names_text(&report->names, layer->kind));
+        qd_report_print_cell(out, layer->only.drop, 2);
+        qd_report_print_cell(out, layer->only.kl, 5);
+        qd_report_print_cell(out, layer->without.drop, 2);
         fputs("\n", out);
     }
 }
@@ -226,20 +226,22 @@ static enum qd_status print_grid(FILE *out, const qd_report *report)
     for (int i = 0; i < report->grid_count; i++)
         rows[i] = report->grid[i];
     qsort(rows, (size_t)report->grid_count, sizeof *rows, compare_rows);
-    fputs("\n## Recipes\n\nThe recipes that gain most, by what differs from the first row of their file.\n\n"
+    fputs("\n## Recipes\n\nThe recipes that gain most, by what differs from the first row of their file. All are "
+          "scored on "
+          "the same images, so part of the best one's gain is luck of the choice.\n\n"
           "| model | recipe | form | float % | accuracy % | drop, points | gains, points "
           "|\n|---|---|---|--:|--:|--:|--:|\n",
           out);
     for (int i = 0; i < report->grid_count && i < GRID_COUNT; i++) {
         const report_grid_row *row = &rows[i];
         fputs("|", out);
-        print_name(out, qd_names_text(&report->names, row->model));
-        print_name(out, qd_names_text(&report->names, row->recipe));
-        print_name(out, qd_names_text(&report->names, row->form));
-        print_cell(out, row->float_accuracy, 2);
-        print_cell(out, row->accuracy, 2);
+        qd_report_print_text_cell(out, qd_names_text(&report->names, row->model));
+        qd_report_print_text_cell(out, qd_names_text(&report->names, row->recipe));
+        qd_report_print_text_cell(out, qd_names_text(&report->names, row->form));
+        qd_report_print_cell(out, row->float_accuracy, 2);
+        qd_report_print_cell(out, row->accuracy, 2);
         print_drop(out, row->drop, row->low, row->high);
-        print_cell(out, row->recovered, 2);
+        qd_report_print_cell(out, row->recovered, 2);
         fputs("\n", out);
     }
     free(rows);
@@ -292,6 +294,7 @@ static enum qd_status print_report(FILE *out, const qd_report *report, bool plot
         fputs("\n## Sensitivity\n", out);
     for (int i = 0; i < report->sensitivity_count; i++)
         print_sensitivity(out, report, &report->sensitivities[i]);
+    qd_report_print_batchnorm(out, report);
     if (report->grid_count > 0)
         QD_TRY(print_grid(out, report));
     print_sentences(out, "What these files do not say", report->lacks, report->lack_count);

@@ -82,6 +82,62 @@ static void print_collapse(json_out *out, const cJSON *collapse)
     qd_json_out_close(out, '}');
 }
 
+/* [mean, std, min, max] and the largest with its channel and beta. */
+static void print_batchnorm(json_out *out, const cJSON *entry)
+{
+    static const char *const spread[] = {"mean", "std", "min", "max"}, *const largest[] = {"channel", "gamma",
+                                                                                           "beta"};
+    qd_json_out_open(out, NULL, '{');
+    qd_json_out_text(out, "name", qd_report_text(entry, "name"));
+    qd_json_out_number(out, "channels", qd_report_number(entry, "channels"));
+    copy_numbers(out, item_of(entry, "gamma"), spread, sizeof spread / sizeof spread[0]);
+    copy_numbers(out, item_of(entry, "largest"), largest, sizeof largest / sizeof largest[0]);
+    qd_json_out_close(out, '}');
+}
+
+static void print_batchnorm_range(json_out *out, const cJSON *entry)
+{
+    static const char *const keys[] = {"convolution_range", "batchnorm_range", "ratio"};
+    qd_json_out_open(out, NULL, '{');
+    qd_json_out_text(out, "convolution", qd_report_text(entry, "convolution"));
+    qd_json_out_text(out, "batchnorm", qd_report_text(entry, "batchnorm"));
+    copy_numbers(out, entry, keys, sizeof keys / sizeof keys[0]);
+    qd_json_out_close(out, '}');
+}
+
+/* Objects of an array, each by `print`. */
+static void print_entries(json_out *out, const cJSON *json, const char *key, const char *as,
+                          void (*print)(json_out *out, const cJSON *entry))
+{
+    const cJSON *item;
+    qd_json_out_open(out, as, '[');
+    cJSON_ArrayForEach(item, item_of(json, key))
+    {
+        if (cJSON_IsObject(item))
+            print(out, item);
+    }
+    qd_json_out_close(out, ']');
+}
+
+static void print_case(json_out *out, const cJSON *entry)
+{
+    static const char *const keys[] = {"gamma", "beta", "min", "max", "range"};
+    qd_json_out_open(out, NULL, '{');
+    qd_json_out_text(out, "source", qd_report_text(entry, "source"));
+    copy_numbers(out, entry, keys, sizeof keys / sizeof keys[0]);
+    copy_array(out, entry, "y");
+    qd_json_out_close(out, '}');
+}
+
+static void print_example(json_out *out, const cJSON *example)
+{
+    qd_json_out_open(out, "example", '{');
+    copy_array(out, example, "x");
+    copy_array(out, example, "normalized");
+    print_entries(out, example, "cases", "cases", print_case);
+    qd_json_out_close(out, '}');
+}
+
 static void print_analysis(json_out *out, const qd_report *report, const report_analysis *a, enum page_detail detail)
 {
     const cJSON *item;
@@ -106,6 +162,9 @@ static void print_analysis(json_out *out, const qd_report *report, const report_
             print_channels(out, item);
     }
     qd_json_out_close(out, ']');
+    print_entries(out, a->json, "batchnorm", "batchnorm", print_batchnorm);
+    print_entries(out, a->json, "batchnorm_ranges", "batchnormRanges", print_batchnorm_range);
+    print_example(out, item_of(a->json, "example"));
     print_collapse(out, item_of(a->json, "collapse"));
     qd_json_out_close(out, '}');
 }

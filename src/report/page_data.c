@@ -157,6 +157,20 @@ static enum qd_status print_pairs(json_out *out, const qd_report *report, const 
     return QD_OK;
 }
 
+static void print_qat(json_out *out, const report_qat *qat)
+{
+    if (!qat)
+        return;
+    qd_json_out_open(out, "qat", '{');
+    qd_json_out_number(out, "float", qat->float_accuracy);
+    qd_json_out_number(out, "static", qat->static_int8_accuracy);
+    qd_json_out_number(out, "trainedFloat", qat->trained_float_accuracy);
+    qd_json_out_number(out, "int8", qat->int8_accuracy);
+    qd_json_out_number(out, "images", qat->images);
+    qd_json_out_number(out, "epochs", qat->epochs);
+    qd_json_out_close(out, '}');
+}
+
 static enum qd_status print_series(json_out *out, const qd_report *report, const report_series *s,
                                    enum page_detail detail)
 {
@@ -179,6 +193,7 @@ static enum qd_status print_series(json_out *out, const qd_report *report, const
         QD_TRY(print_pairs(out, report, s));
     }
     print_quantized(out, s, detail);
+    print_qat(out, s->qat);
     qd_json_out_close(out, '}');
     return QD_OK;
 }

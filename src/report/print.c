@@ -86,3 +86,17 @@ done:
     free(to);
     return path;
 }
+
+void qd_report_print_cell(FILE *out, double value, int decimals)
+{
+    fputs(" ", out);
+    qd_report_print_number(out, value, decimals);
+    fputs(" |", out);
+}
+
+void qd_report_print_text_cell(FILE *out, const char *text)
+{
+    fputs(" ", out);
+    qd_report_print_markdown(out, text);
+    fputs(" |", out);
+}

@@ -18,6 +18,10 @@ void qd_report_print_url(FILE *out, const char *path);
 /* `value` with that many decimals; "-" for NaN. */
 void qd_report_print_number(FILE *out, double value, int decimals);
 
+/* A cell of a Markdown table and the bar behind it: such a number, or such a text. */
+void qd_report_print_cell(FILE *out, double value, int decimals);
+void qd_report_print_text_cell(FILE *out, const char *text);
+
 /* Path of `file` as seen from `folder`, both as they are now; freed with free(). NULL: memory is short or one of them
  * is not there. */
 char *qd_report_relative_path(const char *folder, const char *file);

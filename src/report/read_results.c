@@ -193,6 +193,24 @@ static enum qd_status read_quantization(qd_report *report, int file, const cJSON
     return QD_OK;
 }
 
+static enum qd_status read_qat(const qd_report *report, int file, const cJSON *object, report_series *series)
+{
+    if (!cJSON_IsObject(object))
+        return QD_OK;
+    series->qat = malloc(sizeof *series->qat);
+    if (!series->qat)
+        return fail_memory(report, file);
+    *series->qat = (report_qat){
+        .float_accuracy = qd_report_number(object, "float_accuracy"),
+        .static_int8_accuracy = qd_report_number(object, "static_int8_accuracy"),
+        .trained_float_accuracy = qd_report_number(object, "trained_float_accuracy"),
+        .int8_accuracy = qd_report_number(object, "int8_accuracy"),
+        .images = qd_report_number(object, "eval_images"),
+        .epochs = cJSON_GetArraySize(item_of(object, "training_history")),
+    };
+    return QD_OK;
+}
+
 static enum qd_status read_prefixes(qd_report *report, int file, const cJSON *array, report_series *series)
 {
     const cJSON *item;
@@ -267,5 +285,6 @@ enum qd_status qd_report_read_results(qd_report *report, int file, const cJSON *
     QD_TRY(read_logs(report, file, item_of(json, "activation_logs"), &series->logs, &series->log_count));
     QD_TRY(read_logs(report, file, item_of(json, "activation_logs_mixed"), &series->mixed_logs,
                      &series->mixed_log_count));
+    QD_TRY(read_qat(report, file, item_of(json, "qat"), series));
     return read_quantization(report, file, item_of(json, "quantization"), series);
 }

@@ -22,6 +22,7 @@ void qd_report_series_free(report_series *s)
     for (int i = 0; i < s->quantized_count; i++)
         free(s->quantized[i].tensors);
     free(s->quantized);
+    free(s->qat);
 }
 
 void qd_report_sensitivity_free(report_sensitivity *s)

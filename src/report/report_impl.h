@@ -6,6 +6,7 @@
 #include "base/proportion.h"
 #include "report/names.h"
 #include <quantdrift/report.h>
+#include <stdio.h>
 
 /* NaN stands for what a file does not say, -1 for names and counts. */
 
@@ -40,6 +41,12 @@ typedef struct report_quantized {
     int count;
 } report_quantized;
 
+/* Quantization-aware training, all percent of the same images: of the network it began with, and of what it made. */
+typedef struct report_qat {
+    double float_accuracy, static_int8_accuracy, trained_float_accuracy, int8_accuracy;
+    double images, epochs;
+} report_qat;
+
 /* One training of one model: a results file. */
 typedef struct report_series {
     int file, run;
@@ -55,6 +62,7 @@ typedef struct report_series {
     int log_count, mixed_log_count;
     report_quantized *quantized;
     int quantized_count;
+    report_qat *qat; /* NULL: none was done */
 } report_series;
 
 typedef struct report_score {
@@ -170,6 +178,9 @@ const char *qd_report_text(const cJSON *object, const char *key);
 /* The name under `key` as a number of report->names, -1 when it is not there; *ok is cleared when memory is short or
  * the name is longer than any of ours. */
 int qd_report_name(qd_report *report, const cJSON *object, const char *key, bool *ok);
+
+/* Of report.md: gammas and the ten-value example of every analysis. */
+void qd_report_print_batchnorm(FILE *out, const qd_report *report);
 
 /* ---- finding ---- */
 

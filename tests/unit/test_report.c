@@ -324,6 +324,61 @@ Test(report, findings_belong_to_the_run_that_lists_their_checkpoint)
     qd_report_destroy(report);
 }
 
+static char *markdown_of(const qd_report *report)
+{
+    TEST_OK(ctx, qd_report_write_markdown(report, folder, false));
+    char *path = test_folder_path(folder, "report.md"), *text = NULL;
+    TEST_OK(ctx, qd_file_read(ctx, path, 1 << 24, &text, &(size_t){0}));
+    free(path);
+    return text;
+}
+
+/* Entries that are no objects, lack what they should hold or say something else are passed over. */
+Test(report, gammas_and_the_example_are_tables)
+{
+    write_results("efficientnet_b0_results.json", "EfficientNet-B0", 70.0, 1, "0.01");
+    write_file(
+        "a.json",
+        "{\"format\": \"quantdrift-analysis\", \"version\": 1, \"model\": \"efficientnet_b0\", "
+        "\"display_name\": \"EfficientNet-B0\", \"batchnorm\": [7, {}, {\"name\": 5, \"gamma\": []},"
+        "{\"name\": \"small.bn\", \"channels\": 2, \"gamma\": {\"mean\": 1, \"std\": 0.5, \"min\": 0, "
+        "\"max\": 2}, \"largest\": {\"channel\": 1, \"gamma\": 2, \"beta\": 0.25}},"
+        "{\"name\": \"<b>|bn\", \"gamma\": {\"max\": 12.0095}, \"largest\": {\"beta\": -2.5319}}],"
+        "\"example\": {\"x\": [5, -2], \"cases\": [3, {\"source\": \"short\", \"y\": [1]},"
+        "{\"source\": \"post\", \"gamma\": 12.0095, \"beta\": -2.5319, \"y\": [5.5, \"z\"], \"range\": 43.5}]}}");
+    qd_report *report = read_report();
+    cr_assert_eq(report->analysis_count, 1);
+    char *text = markdown_of(report);
+    const char *wide = strstr(text, "| EfficientNet-B0 | &lt;b\\>\\|bn | - | - | - | 12.0095 | - | -2.5319 |");
+    const char *narrow =
+        strstr(text, "| EfficientNet-B0 | small.bn | 1.0000 | 0.5000 | 0.0000 | 2.0000 | 1 | 0.2500 |");
+    cr_assert(wide && narrow && wide < narrow, "%s", text);
+    cr_assert(contains(text, "| gamma of | gamma | beta | 5.00 | -2.00 | range |"), "%s", text);
+    cr_assert(contains(text, "| post | 12.0095 | -2.5319 | 5.50 | - | 43.50 |"), "%s", text);
+    cr_assert_not(contains(text, "short"), "%s", text);
+    free(text);
+    qd_report_destroy(report);
+}
+
+Test(report, training_for_int8_is_told_of)
+{
+    char *text = results_text("EfficientNet-B0", "b.act", 70.0, 1, "0.01");
+    char *with = qd_format("%.*s, \"qat\": {\"float_accuracy\": 80, \"static_int8_accuracy\": 70, "
+                           "\"trained_float_accuracy\": 81.5, \"int8_accuracy\": 79.25, \"eval_images\": 250, "
+                           "\"training_history\": [{}, {}]}}",
+                           (int)strlen(text) - 1, text);
+    write_file("efficientnet_b0_results.json", with);
+    free(with);
+    free(text);
+    qd_report *report = read_report();
+    text = markdown_of(report);
+    cr_assert(contains(text, "EfficientNet-B0, trained 2 more epochs for INT8: 79.25 % in INT8 and 81.50 % in float; "
+                             "before, 70.00 % and 80.00 % (250 images)."),
+              "%s", text);
+    free(text);
+    qd_report_destroy(report);
+}
+
 /* ---- numbers of the page ---- */
 
 Test(report, numbers_of_the_page_have_five_digits)

@@ -51,6 +51,9 @@ function accuracySection() {
     { title: "Widest range", get: (r) => r.widest, show: two, num: true },
     { title: "At module", get: (r) => r.at, name: true },
   ], epochRows()));
+  for (const s of list.filter((one) => one.qat))
+    box.append(make("p", { class: "facts" }, `${s.model}, trained ${short(s.qat.epochs)} more epochs for INT8: ${two(s.qat.int8)} % in INT8 and ${two(s.qat.trainedFloat)} % in float; `
+      + `before, ${two(s.qat.static)} % and ${two(s.qat.float)} % (${short(s.qat.images)} images).`));
   box.append(sourceLinks(list.map((s) => s.file)));
   return box;
 }

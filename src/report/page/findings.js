@@ -54,7 +54,8 @@ function gridSection() {
   const two = (v) => fixed(v, 2);
   const interval = (v, r) => (known(v) ? `${two(v)} to ${two(r.high)}` : "–");
   const rows = [...report.grid].sort((a, b) => (b.recovered ?? -Infinity) - (a.recovered ?? -Infinity));
-  return make("div", {}, sortableTable("Recipes, by what differs from the first of their file", [
+  const chosen = make("p", { class: "note" }, `Every recipe is scored on the same images. The best of ${rows.length} is the best on these: part of its gain is luck of the choice, and other images would show less.`);
+  return make("div", {}, rows.length > 2 ? chosen : null, sortableTable("Recipes, by what differs from the first of their file", [
     { title: "Model", get: (r) => nameOf(r.model) }, { title: "Recipe", get: (r) => nameOf(r.recipe) }, { title: "Form", get: (r) => nameOf(r.form) },
     { title: "Float %", get: (r) => r.float, show: two, num: true }, { title: "Accuracy %", get: (r) => r.accuracy, show: two, num: true },
     { title: "Drop", get: (r) => r.drop, show: two, num: true }, { title: "95 % interval", get: (r) => r.low, show: interval, num: true },
@@ -75,6 +76,26 @@ function collapseSection() {
     ...values.flatMap((value, i) => [{ title: `Code of ${short(value)}`, get: at("codes", i), num: true }, { title: "read back", get: at("values_back", i), show: short, num: true },
       { title: "to next code", get: at("distances", i), show: short, num: true }]),
   ], rows), sourceLinks(list.map((a) => a.file)));
+}
+
+/* ---- BatchNorm ---- */
+
+function batchnormSection() {
+  const list = ofRun(report.analyses), of = (key) => list.flatMap((a) => a[key].map((row) => ({ model: a.model, row })));
+  const model = { title: "Model", get: (r) => r.model };
+  const number = (title, key) => ({ title, get: (r) => r.row[key], show: short, num: true });
+  const widest = (rows, key) => rows.sort((a, b) => (b.row[key] ?? -Infinity) - (a.row[key] ?? -Infinity));
+  const cases = list.flatMap((a) => a.example.cases.map((row) => ({ model: row.source === "post" ? "the post" : a.model, row })))
+    .filter((r, i, all) => r.model !== "the post" || all.findIndex((o) => o.model === "the post" && o.row.gamma === r.row.gamma) === i);
+  const x = (list.find((a) => a.example.x) || { example: {} }).example.x || [];
+  return make("div", {},
+    sortableTable("Gamma of every BatchNorm over its channels, and the largest with its beta", [model, { title: "BatchNorm", get: (r) => r.row.name, name: true },
+      number("Channels", "channels"), number("Mean", "mean"), number("Std", "std"), number("Min", "min"), number("Max", "max"), number("Of channel", "channel"), number("Its beta", "beta")], widest(of("batchnorm"), "max")),
+    sortableTable("Range of a convolution's output, and behind its BatchNorm", [model, { title: "Convolution", get: (r) => r.row.convolution, name: true },
+      number("Range", "convolution_range"), { title: "BatchNorm", get: (r) => r.row.batchnorm, name: true }, number("Range", "batchnorm_range"), number("Ratio", "ratio")], widest(of("batchnormRanges"), "ratio")),
+    cases.length ? sortableTable("Ten values through the largest gamma of each network, and through the post's", [model, { title: "Source", get: (r) => r.row.source, name: true }, number("Gamma", "gamma"), number("Beta", "beta"),
+      ...x.map((value, i) => ({ title: `x = ${short(value)}`, get: (r) => (r.row.y ? r.row.y[i] : null), show: short, num: true })), number("Range", "range")], cases) : null,
+    sourceLinks(list.map((a) => a.file)));
 }
 
 /* ---- several runs ---- */

@@ -18,6 +18,8 @@ const sections = [
     text: "How often values occur, over the codes that INT8 has for them. Shaded: where the channels lie that do not set the range." },
   { id: "collapse", title: "Values that share a code", draw: collapseSection, shown: () => hasAnalysis((a) => a.collapse.rows.length > 0),
     text: "After activations beside after, before beside before. Two values with one code have become the same." },
+  { id: "batchnorm", title: "BatchNorm", draw: batchnormSection, shown: () => hasAnalysis((a) => a.batchnorm.length + a.batchnormRanges.length > 0),
+    text: "Gamma multiplies what a BatchNorm has made of unit variance: a channel with a large one sets the range that all others share." },
   { id: "sensitivity", title: "Sensitivity", draw: sensitivitySection, shown: () => ofRun(report.sensitivities).length > 0, text: "What INT8 costs in part of the network, the rest in float32." },
   { id: "recipes", title: "Recipes", draw: gridSection, shown: () => report.grid.length > 0, text: "Calibrators, schemes and remedies on the same checkpoints; gain over the first recipe of the file." },
   { id: "runs", title: "Runs side by side", draw: comparisonSection, shown: () => runsWithSeries.length > 1, text: "Runs that differ in their seed alone are one row." },
