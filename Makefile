@@ -68,7 +68,7 @@ TEST_PROGRAMS := $(foreach s,$(SUITE),$(if $(wildcard tests/$(s)/*.c),$(BUILD)/t
 FAULT_PROGRAM := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),$(BUILD)/quantdrift_faults)
 BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(BUILD)/%,$(sort $(wildcard tests/bench/*.c)))
 
-.PHONY: all help run results test tests test-isa check setup lint format bench install sanitize aarch64 fuzz fuzzers faults each-fault clean FORCE
+.PHONY: all help run results test tests test-isa check setup lint format bench install sanitize thread-sanitize valgrind small-run aarch64 fuzz fuzzers faults each-fault clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/libquantdrift.a $(if $(CLI_SOURCES),$(BUILD)/quantdrift) ## build the library and the program
@@ -121,6 +121,13 @@ install: all ## copy binary, library and headers under DESTDIR and PREFIX
 
 sanitize: ## run the tests under the address and undefined-behaviour sanitizers
 	@$(MAKE) --no-print-directory check SANITIZE=address,undefined CFLAGS='-O1 -g'
+
+thread-sanitize: ## let clang's thread sanitizer watch loader, cache and progress of a small run
+	@$(MAKE) --no-print-directory small-run CC=clang SANITIZE=thread CFLAGS='-O1 -g'
+valgrind: ## let valgrind watch the memory of a small run
+	@$(MAKE) --no-print-directory small-run WATCHER='valgrind -q --error-exitcode=9 --leak-check=full'
+small-run: $(BUILD)/quantdrift
+	@scripts/small_run.sh $(WATCHER) $(BUILD)/quantdrift
 
 # Property and fault suites repeat whole trainings: too slow under an emulator for what they add there.
 aarch64: ## cross-build for aarch64 and run a subset of the tests under qemu-user

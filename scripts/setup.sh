@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what quantdrift needs, by Debian package name, and says so. Nothing to install: no word, no network.
-# Usage: scripts/setup.sh [build] [test] [clang] [lint] [aarch64] [plots] [browser]   (default: build test)
+# Usage: scripts/setup.sh [build] [test] [clang] [lint] [valgrind] [aarch64] [plots] [browser]   (default: build test)
 set -euo pipefail
 
 fail() {
@@ -30,6 +30,7 @@ for group in "${wanted[@]}"; do
     plots) tools+=(gnuplot:gnuplot-nox) ;;
     browser) tools+=(chromium:chromium) ;;
     lint) tools+=(clang-format:clang-format clang-tidy:clang-tidy cppcheck:cppcheck shellcheck:shellcheck) ;;
+    valgrind) tools+=(valgrind:valgrind) ;;
     aarch64)
         # Criterion's packages of two architectures exclude each other: the cross build takes the native headers and
         # brings a runner of its own (tests/support/cross).
@@ -38,7 +39,7 @@ for group in "${wanted[@]}"; do
         libraries+=(libc6-dev:arm64 libgomp1:arm64 libopenblas-dev:arm64 libpng-dev:arm64
             libjpeg62-turbo-dev:arm64 libcjson-dev:arm64 libzip-dev:arm64 libprotobuf-c-dev:arm64 libcriterion-dev)
         ;;
-    *) fail "unknown group '$group'; there are build, test, clang, lint, aarch64, plots and browser" ;;
+    *) fail "unknown group '$group'; there are build, test, clang, lint, valgrind, aarch64, plots and browser" ;;
     esac
 done
 
