@@ -28,9 +28,10 @@ static const char *check(void *values)
 
 static void print_row(void *user, const qd_grid_row *row)
 {
-    const cli_common *common = user;
+    cli_common *common = user;
     if (common->quiet)
         return;
+    cli_progress_close(&common->progress);
     printf("%*" PRId64 "/%" PRId64 "  ", row->count > 99 ? 3 : 2, row->index, row->count);
     cli_print_padded(row->checkpoint, 0);
     if (row->there_before)
@@ -39,6 +40,12 @@ static void print_row(void *user, const qd_grid_row *row)
         printf(", %s: %.2f -> %.2f %%, drop %.2f (%.2f to %.2f), %.1f s\n", row->recipe, row->float_accuracy,
                row->accuracy, row->drop, row->low, row->high, row->seconds);
     (void)fflush(stdout); /* a row may take a minute */
+}
+
+static void show_training(void *user, const qd_progress *progress)
+{
+    cli_common *common = user;
+    cli_progress_show(&common->progress, progress);
 }
 
 static enum qd_status open_split(qd_context *ctx, const char *data, const char *split, qd_dataset **out)
@@ -69,10 +76,12 @@ static enum qd_status grid(qd_context *ctx, void *values)
                                    .network_count = count,
                                    .training = training,
                                    .validation = validation,
+                                   .data_dir = v->data,
                                    .folder = v->out,
                                    .calibration_images = v->calibration_images,
                                    .eval_images = v->eval_images,
                                    .progress = print_row,
+                                   .training_progress = show_training,
                                    .user = &v->common};
     QD_TRY_GOTO(qd_grid_run(ctx, &config));
     cli_print_padded(v->out, 0);

@@ -13,6 +13,7 @@
 
 /* Keys below it whose kind of decision is QD_DECIDES_RECIPE make a qd_quant_recipe. */
 #define QD_RECIPE_SECTION "quantization."
+#define QD_QAT_SECTION    "qat."
 
 /* More than there are models: a list names each at most once. */
 #define QD_CONFIG_MAX_MODELS 16

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "experiment/grid_file.h"
 #include "experiment/grid_rows.h"
+#include "experiment/grid_training.h"
 #include "experiment/kept_images.h"
 #include "experiment/network_impl.h"
 #include "experiment/run.h"
@@ -182,11 +183,25 @@ fail:
     return status;
 }
 
-/* A row's network. Another way to one than a recipe (training the checkpoint on) is a branch here; what its rows say
- * of it are keys of the recipe. */
+/* The network of a row for which it is trained on. */
+static enum qd_status train(const subject *s, const qd_config *recipe, qd_qgraph **out)
+{
+    const qd_grid_training training = {.grid = s->w->config,
+                                       .network = s->network,
+                                       .checkpoint = s->path,
+                                       .checkpoint_sha256 = s->sha256,
+                                       .settings = &s->w->file.settings,
+                                       .recipe = recipe,
+                                       .max_batch = EVAL_BATCH};
+    return qd_grid_train(s->w->ctx, &training, out);
+}
+
+/* A row's network. */
 static enum qd_status quantize(subject *s, const qd_config *recipe, qd_qgraph **out)
 {
     work *w = s->w;
+    if (recipe->qat.num_epochs > 0)
+        return train(s, recipe, out);
     const qd_recipe_job job = {
         .ctx = w->ctx,
         .graph = s->network->graph,

@@ -16,22 +16,36 @@ static enum qd_status fail_memory(qd_context *ctx)
 
 /* ---- a recipe as text ---- */
 
-cJSON *qd_grid_recipe_json(const qd_config *config)
+/* The keys of one kind under their names without the section's; NULL when memory is short. */
+static cJSON *section_json(const qd_config *config, enum qd_decides decides, const char *section)
 {
     int count;
     const qd_config_key *keys = qd_config_keys(&count);
-    cJSON *root = cJSON_CreateObject();
-    for (int i = 0; root && i < count; i++) {
-        if (keys[i].decides != QD_DECIDES_RECIPE)
+    cJSON *object = cJSON_CreateObject();
+    for (int i = 0; object && i < count; i++) {
+        if (keys[i].decides != decides || strcmp(keys[i].name, QD_QAT_SECTION "from") == 0)
             continue;
         cJSON *value = qd_config_key_json(config, &keys[i]);
-        if (!cJSON_AddItemToObject(root, keys[i].name + strlen(QD_RECIPE_SECTION), value)) {
+        if (!cJSON_AddItemToObject(object, keys[i].name + strlen(section), value)) {
             cJSON_Delete(value);
-            cJSON_Delete(root);
+            cJSON_Delete(object);
             return NULL;
         }
     }
-    return root;
+    return object;
+}
+
+cJSON *qd_grid_recipe_json(const qd_config *config)
+{
+    cJSON *root = section_json(config, QD_DECIDES_RECIPE, QD_RECIPE_SECTION);
+    if (!root || config->qat.num_epochs == 0)
+        return root;
+    cJSON *training = section_json(config, QD_DECIDES_QAT, QD_QAT_SECTION);
+    if (training && cJSON_AddItemToObject(root, QD_GRID_QAT, training))
+        return root;
+    cJSON_Delete(training);
+    cJSON_Delete(root);
+    return NULL;
 }
 
 char *qd_grid_recipe_line(const qd_config *config)
@@ -51,18 +65,35 @@ static const qd_config_key *find_key(const char *name)
     return qd_config_find_key(full);
 }
 
-/* Applies an object of keys as they stand in the section. */
-static enum qd_status apply_section(qd_context *ctx, qd_config *config, const char *source, const cJSON *object)
+enum qd_status qd_grid_recipe_apply(qd_context *ctx, qd_config *config, const char *source, const cJSON *object)
 {
     cJSON *root = cJSON_CreateObject(), *copy = cJSON_Duplicate(object, true);
+    cJSON *training = cJSON_DetachItemFromObjectCaseSensitive(copy, QD_GRID_QAT);
+    bool done = root && copy;
     if (!root || !cJSON_AddItemToObject(root, "quantization", copy)) {
-        cJSON_Delete(root);
         cJSON_Delete(copy);
-        return fail_memory(ctx);
+        done = false;
     }
-    const enum qd_status status = qd_config_apply(ctx, config, source, root);
+    if (training && (!root || !cJSON_AddItemToObject(root, "qat", training))) {
+        cJSON_Delete(training);
+        done = false;
+    }
+    const enum qd_status status = done ? qd_config_apply(ctx, config, source, root) : fail_memory(ctx);
     cJSON_Delete(root);
     return status;
+}
+
+/* Training that begins with the checkpoint of the row, and takes place. */
+static enum qd_status check_training(qd_context *ctx, const char *source, const cJSON *training)
+{
+    const cJSON *epochs = cJSON_GetObjectItemCaseSensitive(training, "num_epochs");
+    if (cJSON_HasObjectItem(training, "from"))
+        return qd_fail(ctx, QD_ERR_USAGE, "%s: 'qat.from' decides nothing here: each checkpoint is trained on",
+                       source);
+    if (!cJSON_IsObject(training) || !cJSON_IsNumber(epochs) || epochs->valuedouble < 1.0)
+        return qd_fail(ctx, QD_ERR_USAGE, "%s: expected \"qat\" to be an object with at least 1 in \"num_epochs\"",
+                       source);
+    return QD_OK;
 }
 
 /* Keys that would be without effect. */
@@ -77,6 +108,11 @@ static enum qd_status check_keys(qd_context *ctx, const char *source, const cJSO
         if (idle)
             return qd_fail(ctx, QD_ERR_USAGE, "%s: '%s' decides nothing here%s", source, item->string,
                            of_recipe ? "; what holds for all recipes stands beside \"recipes\"" : "");
+        if (strcmp(item->string, QD_GRID_QAT) != 0)
+            continue;
+        if (!of_recipe)
+            return qd_fail(ctx, QD_ERR_USAGE, "%s: '" QD_GRID_QAT "' belongs in an entry of \"recipes\"", source);
+        QD_TRY(check_training(ctx, source, item));
     }
     return QD_OK;
 }
@@ -169,8 +205,8 @@ static enum qd_status add_point(qd_context *ctx, qd_grid_file *file, const char 
     enum qd_status status = QD_OK;
     qd_config config;
     QD_TRY(qd_config_init(ctx, &config));
-    QD_TRY_GOTO(apply_section(ctx, &config, path, common));
-    QD_TRY_GOTO(apply_section(ctx, &config, source, point));
+    QD_TRY_GOTO(qd_grid_recipe_apply(ctx, &config, path, common));
+    QD_TRY_GOTO(qd_grid_recipe_apply(ctx, &config, source, point));
     return push(ctx, file, &config);
 fail:
     qd_config_free(&config);
@@ -233,7 +269,7 @@ enum qd_status qd_grid_file_read(qd_context *ctx, const char *path, qd_grid_file
     list = cJSON_DetachItemFromObjectCaseSensitive(root, "recipes");
     QD_TRY_GOTO(qd_config_init(ctx, &out->settings));
     QD_TRY_GOTO(check_keys(ctx, path, root, false));
-    QD_TRY_GOTO(apply_section(ctx, &out->settings, path, root));
+    QD_TRY_GOTO(qd_grid_recipe_apply(ctx, &out->settings, path, root));
     QD_TRY_GOTO(add_recipes(ctx, out, path, root, list));
 fail:
     cJSON_Delete(list);

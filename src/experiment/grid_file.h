@@ -1,12 +1,15 @@
 /*
  * The recipes of a grid's file: a JSON object of keys of the section "quantization" and the list "recipes", whose
  * entries are objects of such keys again. A list in place of a key's value spreads it: one recipe for each
- * combination of an entry's lists.
+ * combination of an entry's lists; the key "qat" holds an object of the section of that name.
  */
 #ifndef QD_EXPERIMENT_GRID_FILE_H
 #define QD_EXPERIMENT_GRID_FILE_H
 
 #include "experiment/config.h"
+
+/* The key of a recipe that holds the section "qat" of its experiment: the network is trained on before. */
+#define QD_GRID_QAT "qat"
 
 typedef struct qd_grid_file {
     qd_config settings; /* what holds for all: its numbers of images, its batch */
@@ -23,5 +26,8 @@ void qd_grid_file_free(qd_grid_file *file);
  * free()). NULL when memory is short. */
 cJSON *qd_grid_recipe_json(const qd_config *config);
 char *qd_grid_recipe_line(const qd_config *config);
+
+/* Applies such an object to a configuration. Errors: qd_config_apply()'s, with `source` for the file. */
+enum qd_status qd_grid_recipe_apply(qd_context *ctx, qd_config *config, const char *source, const cJSON *object);
 
 #endif

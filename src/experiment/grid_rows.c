@@ -66,19 +66,11 @@ static bool is_row(const cJSON *row)
 /* The recipe that a row's object holds. */
 static enum qd_status read_recipe(qd_context *ctx, const char *source, const cJSON *row, qd_config *out)
 {
-    cJSON *root = cJSON_CreateObject();
-    enum qd_status status = QD_OK;
-    if (!put(root, "quantization", cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(row, "recipe"), true))) {
-        cJSON_Delete(root);
-        return qd_fail(ctx, QD_ERR_MEMORY, "%s: out of memory", source);
-    }
-    status = qd_config_init(ctx, out);
-    if (status == QD_OK) {
-        status = qd_config_apply(ctx, out, source, root);
-        if (status != QD_OK)
-            qd_config_free(out);
-    }
-    cJSON_Delete(root);
+    QD_TRY(qd_config_init(ctx, out));
+    const enum qd_status status =
+        qd_grid_recipe_apply(ctx, out, source, cJSON_GetObjectItemCaseSensitive(row, "recipe"));
+    if (status != QD_OK)
+        qd_config_free(out);
     return status;
 }
 
@@ -253,8 +245,13 @@ static void print_activations(FILE *stream, const qd_quant_scheme *s)
             s->activation_symmetric ? "symmetric" : "affine", s->fused_silu ? ", SiLU fused" : "");
 }
 
-static void print_calibrator(FILE *stream, const qd_quant_recipe *r)
+static void print_calibrator(FILE *stream, const qd_config *recipe)
 {
+    const qd_quant_recipe *r = &recipe->quantization.recipe;
+    if (recipe->qat.num_epochs > 0) {
+        fputs("learnt", stream);
+        return;
+    }
     const qd_calibrator_settings defaults = qd_calibrator_settings_defaults(), *c = &r->calibrator;
     fputs(r->scheme.activation_dynamic ? "dynamic" : c->name, stream);
     if (!r->scheme.activation_dynamic && c->percentile != defaults.percentile)
@@ -264,8 +261,9 @@ static void print_calibrator(FILE *stream, const qd_quant_recipe *r)
 }
 
 /* What else a recipe does, each with the separator before it but the first; returns how many there are. */
-static int print_rest(FILE *stream, const qd_quant_recipe *r, const char *separator)
+static int print_rest(FILE *stream, const qd_config *recipe, const char *separator)
 {
+    const qd_quant_recipe *r = &recipe->quantization.recipe;
     const struct {
         bool used;
         const char *text;
@@ -281,6 +279,9 @@ static int print_rest(FILE *stream, const qd_quant_recipe *r, const char *separa
             fprintf(stream, "%s%s", count++ > 0 ? separator : "", parts[i].text);
     for (int i = 0; i < r->excluded_count; i++)
         fprintf(stream, " %s", r->excluded[i]);
+    if (recipe->qat.num_epochs > 0)
+        fprintf(stream, "%sqat for %lld epoch%s", count++ > 0 ? separator : "", (long long)recipe->qat.num_epochs,
+                recipe->qat.num_epochs > 1 ? "s" : "");
     return count;
 }
 
@@ -295,10 +296,10 @@ char *qd_grid_recipe_text(const qd_config *recipe)
         fputs(", ", stream);
         print_activations(stream, &r->scheme);
         fputs(", ", stream);
-        print_calibrator(stream, r);
+        print_calibrator(stream, recipe);
     }
     if (other)
-        print_rest(other, r, ", ");
+        print_rest(other, recipe, ", ");
     bool done = stream && other && fclose(other) == 0;
     if (done && rest_size > 0)
         fprintf(stream, ", %s", rest);
@@ -318,9 +319,9 @@ static void print_row(FILE *stream, const cJSON *row, const qd_config *recipe)
     fputs(" | ", stream);
     print_activations(stream, &r->scheme);
     fputs(" | ", stream);
-    print_calibrator(stream, r);
+    print_calibrator(stream, recipe);
     fputs(" | ", stream);
-    if (print_rest(stream, r, " + ") == 0)
+    if (print_rest(stream, recipe, " + ") == 0)
         fputs("-", stream);
     fprintf(stream, " | %s | %.2f | %.2f | %.2f | %.2f to %.2f | %.2f | %.1f |\n", text_of(row, "form"),
             number_of(row, "float_accuracy"), number_of(row, "accuracy"), number_of(row, "drop"),

@@ -172,6 +172,14 @@ static bool add_field(char *text, size_t size, const cJSON *item)
     int written;
     if (cJSON_IsBool(item)) {
         written = snprintf(text + used, size - used, "%s%s%s", comma, cJSON_IsTrue(item) ? "" : "no ", item->string);
+    } else if (cJSON_IsObject(item)) {
+        const cJSON *key;
+        bool done = true;
+        cJSON_ArrayForEach(key, item)
+        {
+            done = done && add_field(text, size, key);
+        }
+        return done;
     } else {
         char *value = cJSON_IsString(item) ? strdup(item->valuestring) : qd_json_print_line(item);
         if (!value)

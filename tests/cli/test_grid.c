@@ -172,6 +172,78 @@ static void expect_usage(outcome result, const char *piece)
     outcome_free(&result);
 }
 
+/* Trained on for an epoch: what the run in the row's folder leaves is what quantize and eval make of it. */
+Test(grid, a_recipe_may_train)
+{
+    bench b =
+        bench_create("{\"calibration_images\": 16, \"recipes\": [{\"weight_bits\": 4, \"qat\": {\"num_epochs\": 1, "
+                     "\"lr\": 0.01}}]}");
+    outcome made = GRID(&b, "--threads", "2");
+    expect_done(&made);
+    cr_assert_not_null(strstr(made.out, "S4 per tensor, S8 affine, learnt, qat for 1 epoch: "), "%s", made.out);
+    outcome_free(&made);
+    cJSON *root = test_json_read(b.rows);
+    const cJSON *row = row_at(root, 1), *training = cJSON_GetObjectItem(cJSON_GetObjectItem(row, "recipe"), "qat");
+    cr_assert(test_json_number(training, "num_epochs") == 1 && test_json_number(training, "lr") == 0.01);
+    cr_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(row, "form")), "integer");
+
+    char *model = test_folder_path(b.t.folder, "one.safetensors"), *json = test_folder_path(b.t.folder, "one.json");
+    outcome found =
+        program_run(NULL, (const char *const[]){"sh", "-c", "printf %s \"$0\"/qat_resnet18_*", b.out, NULL});
+    expect_done(&found);
+    char *trained = qd_format("%s/checkpoints/resnet18_qat.safetensors", found.out);
+    char *encodings = qd_format("%s/resnet18_qat_encodings.json", found.out);
+    outcome_free(&found);
+    expect_success(QUANTDRIFT("quantize", trained, "--weight-bits=4", "--encodings", encodings, "-o", model));
+    expect_success(QUANTDRIFT("eval", b.checkpoint, model, "--data", b.t.data, "--json", json));
+    cJSON *scores = test_json_read(json);
+    const cJSON *made_of_it = cJSON_GetArrayItem(cJSON_GetObjectItem(scores, "networks"), 1);
+    cr_assert_eq(test_json_number(row, "accuracy"), test_json_number(made_of_it, "accuracy_percent"));
+    cr_assert_eq(test_json_number(row, "agree"),
+                 test_json_number(cJSON_GetObjectItem(made_of_it, "against_first"), "agree"));
+    cJSON_Delete(scores);
+    cJSON_Delete(root);
+
+    /* A row that is lost is made of the training that is there. */
+    root = test_json_read(b.rows);
+    cJSON *lost = cJSON_DetachItemFromArray(cJSON_GetObjectItem(root, "rows"), 1);
+    cr_assert_eq(qd_json_write(NULL, b.rows, root), QD_OK);
+    cJSON_Delete(root);
+    made = GRID(&b, "--threads", "1");
+    expect_done(&made);
+    cr_assert_null(strstr(made.out, "qat train"), "%s", made.out);
+    cr_assert_null(strstr(made.err, "qat train"), "%s", made.err);
+    outcome_free(&made);
+    root = test_json_read(b.rows);
+    cr_assert_eq(test_json_number(row_at(root, 1), "accuracy"), test_json_number(lost, "accuracy"));
+    cJSON_Delete(lost);
+    cJSON_Delete(root);
+    free(trained);
+    free(encodings);
+    free(model);
+    free(json);
+    bench_destroy(&b);
+}
+
+Test(grid, training_is_refused_where_it_decides_nothing)
+{
+    bench b = bench_create("{\"recipes\": [{\"qat\": {\"num_epochs\": 1, \"from\": \"x\"}}]}");
+    expect_usage(GRID(&b, "--quiet"), "'qat.from' decides nothing here");
+    static const char *const wrong[][2] = {
+        {"{\"recipes\": [{\"qat\": 3}]}", "expected \"qat\" to be an object with at least 1 in \"num_epochs\""},
+        {"{\"recipes\": [{\"qat\": {\"lr\": 0.1}}]}", "at least 1 in \"num_epochs\""},
+        {"{\"recipes\": [{\"qat\": {\"num_epochs\": 0}}]}", "at least 1 in \"num_epochs\""},
+        {"{\"recipes\": [{\"qat\": {\"num_epochs\": 1.5}}]}", "'qat.num_epochs'"},
+        {"{\"recipes\": [{\"qat\": {\"num_epochs\": 1, \"epochs\": 2}}]}", "'qat.epochs'"},
+        {"{\"qat\": {\"num_epochs\": 1}, \"recipes\": [{}]}", "belongs in an entry of \"recipes\""},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        test_file_write(b.grid, wrong[i][0], strlen(wrong[i][0]));
+        expect_usage(GRID(&b, "--quiet"), wrong[i][1]);
+    }
+    bench_destroy(&b);
+}
+
 Test(grid, bad_input_is_refused)
 {
     bench b = bench_create("{\"recipes\": [{}]}");
