@@ -147,7 +147,7 @@ fuzz: ## fuzz every reader of foreign files; FUZZ_SECONDS=3600 FUZZ_TARGETS="pth
 	        -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 "build/fuzz/$$target" "tests/fuzz/corpus/$$target"; done
 
 # Every failure takes hours: FAULT_COUNT of each kind, spread evenly over the operation.
-FAULT_OPERATIONS := train resume quantize encodings import import-safetensors export inspect report
+FAULT_OPERATIONS := train resume quantize encodings import import-safetensors export inspect report grid
 FAULT_COUNT ?= 100
 faults: ## let each allocation, write, fsync, rename, read of each operation fail; FAULT_COUNT=1000000 FAULT_OPERATIONS=import chooses
 	@$(MAKE) --no-print-directory each-fault SANITIZE=address,undefined CFLAGS='-O1 -g'

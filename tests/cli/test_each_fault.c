@@ -12,7 +12,7 @@
 ParameterizedTestParameters(each_fault, leaves_no_damage)
 {
     static char operations[][24] = {"train",  "resume",  "quantize", "encodings", "import", "import-safetensors",
-                                    "export", "inspect", "report"};
+                                    "export", "inspect", "report",   "grid"};
     return cr_make_param_array(char[24], operations, sizeof operations / sizeof operations[0], NULL);
 }
 

@@ -3,7 +3,7 @@
 # with one sentence or none, never by a signal, leaves no damaged file, and done again without a failure it ends with
 # the files of one that never failed. Under a sanitizer a leak or a bad access ends it, too.
 # Usage: each_fault.sh BUILD_FOLDER OPERATION [COUNT]   COUNT: failures of a kind, spread evenly (default: every one)
-#   OPERATION: train | resume | quantize | encodings | import | import-safetensors | export | inspect | report
+#   OPERATION: train | resume | quantize | encodings | import | import-safetensors | export | inspect | report | grid
 set -euo pipefail
 build=$(realpath "$1")
 operation=$2
@@ -32,6 +32,8 @@ fingerprint() { # FOLDER
     (cd "$1" && find . -type f ! -name manifest.json ! -name log.txt | sort | while IFS= read -r file; do
         case $file in
         *_results.json) printf '%s %s\n' "$file" "$(sed '/^  "timing": {/,/^  }/d' "$file" | sha256sum)" ;;
+        */grid.json) printf '%s %s\n' "$file" "$(sed 's/"seconds":[^,]*//g' "$file" | sha256sum)" ;;
+        */grid.md) printf '%s %s\n' "$file" "$(sed 's/[^|]*|$//' "$file" | sha256sum)" ;;
         *) printf '%s %s\n' "$file" "$(sha256sum < "$file")" ;;
         esac
     done)
@@ -60,6 +62,7 @@ if [ "$operation" != train ]; then
         import) "$build/quantdrift" export checkpoint.safetensors --format pth -o weights.pth --quiet ;;
         import-safetensors) "$build/quantdrift" export checkpoint.safetensors --format safetensors -o weights.safetensors --quiet ;;
         inspect) "$build/quantdrift" export checkpoint.safetensors --format onnx-qdq --data data -o network.onnx --quiet ;;
+        grid) echo '{"calibration_images": 4, "eval_images": 4, "recipes": [{"per_channel": true}]}' > grid.json ;;
         encodings) "$build/quantdrift" export checkpoint.safetensors --format encodings --data data -o network.encodings --quiet ;;
         esac > /dev/null
         ;;
@@ -77,8 +80,9 @@ import-safetensors)
     ;;
 inspect) arguments=(inspect network.onnx --json state/network.json --quiet) ;;
 export) arguments=(export checkpoint.safetensors --format onnx-qdq --data data -o state/network.onnx --quiet) ;;
+grid) arguments=(grid grid.json checkpoint.safetensors --data data -o state/rows --quiet) ;;
 report) arguments=(report run --no-plots -o state/page --quiet) ;;
-*) echo "expected train, resume, quantize, encodings, import, import-safetensors, export, inspect or report, got '$operation'"; exit 2 ;;
+*) echo "expected train, resume, quantize, encodings, import, import-safetensors, export, inspect, report or grid, got '$operation'"; exit 2 ;;
 esac
 
 begin() {
