@@ -36,7 +36,7 @@ static int compare_gammas(const void *a, const void *b)
 
 static void print_gammas(FILE *out, const report_analysis *a)
 {
-    const cJSON *entries[MAX_BATCHNORMS], *item;
+    const cJSON *entries[MAX_BATCHNORMS] = {NULL}, *item;
     int count = 0;
     cJSON_ArrayForEach(item, item_of(a->json, "batchnorm"))
     {
