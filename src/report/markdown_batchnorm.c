@@ -16,43 +16,44 @@ static const cJSON *item_of(const cJSON *object, const char *key)
     return cJSON_GetObjectItemCaseSensitive(object, key);
 }
 
-static double largest_gamma(const cJSON *entry)
-{
-    return qd_report_number(item_of(entry, "gamma"), "max");
-}
-
 static const char *text_of(const cJSON *object, const char *key)
 {
     const char *text = qd_report_text(object, key);
     return text ? text : "-";
 }
 
+typedef struct batchnorm {
+    const cJSON *json;
+    double largest; /* gamma */
+} batchnorm;
+
 /* The largest first; what has none last. */
 static int compare_gammas(const void *a, const void *b)
 {
-    const double left = largest_gamma(*(const cJSON *const *)a), right = largest_gamma(*(const cJSON *const *)b);
+    const double left = ((const batchnorm *)a)->largest, right = ((const batchnorm *)b)->largest;
     return (left < right || isnan(left)) - (left > right || isnan(right));
 }
 
 static void print_gammas(FILE *out, const report_analysis *a)
 {
-    const cJSON *entries[MAX_BATCHNORMS] = {NULL}, *item;
+    batchnorm entries[MAX_BATCHNORMS] = {{0}};
+    const cJSON *item;
     int count = 0;
     cJSON_ArrayForEach(item, item_of(a->json, "batchnorm"))
     {
         if (cJSON_IsObject(item) && count < MAX_BATCHNORMS)
-            entries[count++] = item;
+            entries[count++] = (batchnorm){item, qd_report_number(item_of(item, "gamma"), "max")};
     }
     qsort(entries, (size_t)count, sizeof entries[0], compare_gammas);
     for (int i = 0; i < count && i < GAMMA_COUNT; i++) {
         static const char *const spread[] = {"mean", "std", "min", "max"};
         fputs("|", out);
         qd_report_print_text_cell(out, a->model);
-        qd_report_print_text_cell(out, text_of(entries[i], "name"));
+        qd_report_print_text_cell(out, text_of(entries[i].json, "name"));
         for (size_t k = 0; k < sizeof spread / sizeof spread[0]; k++)
-            qd_report_print_cell(out, qd_report_number(item_of(entries[i], "gamma"), spread[k]), 4);
-        qd_report_print_cell(out, qd_report_number(item_of(entries[i], "largest"), "channel"), 0);
-        qd_report_print_cell(out, qd_report_number(item_of(entries[i], "largest"), "beta"), 4);
+            qd_report_print_cell(out, qd_report_number(item_of(entries[i].json, "gamma"), spread[k]), 4);
+        qd_report_print_cell(out, qd_report_number(item_of(entries[i].json, "largest"), "channel"), 0);
+        qd_report_print_cell(out, qd_report_number(item_of(entries[i].json, "largest"), "beta"), 4);
         fputs("\n", out);
     }
 }
