@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "cli/program.h"
 #include "support/fixture.h"
+#include "support/slow_build.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,6 +131,8 @@ static void run_in(const char *folder, const char *line)
 
 Test(documents, readme_commands_work)
 {
+    if (TESTS_SANITIZED)
+        cr_skip_test("a quarter of an hour under a sanitizer; each command has tests of its own");
     char *path = fixture_source_path("README.md"), *readme = NULL;
     cr_assert_eq(qd_file_read(NULL, path, 1 << 20, &readme, &(size_t){0}), QD_OK);
     char *folder = make_checkout();
