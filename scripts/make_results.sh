@@ -10,7 +10,7 @@ shift
 made=(report.html report.md compare.md)
 options=()
 if command -v gnuplot > /dev/null; then
-    made+=(plots)
+    made+=(plots compare.gp compare.png compare.svg)
 else
     options+=(--no-plots)
     echo "make_results: there is no gnuplot (scripts/setup.sh plots); plots are left as they are"
@@ -30,6 +30,15 @@ give_back() {
     exit 1
 }
 
+# The page names the commit of the program that made it.
+same() { # A B
+    [ -e "$1" ] && [ -e "$2" ] || return 1
+    case $1 in
+    *.html) cmp -s <(sed 's/"commit":"[^"]*"//' "$1") <(sed 's/"commit":"[^"]*"//' "$2") ;;
+    *) diff -rq "$1" "$2" ;;
+    esac
+}
+
 differences=0
 for folder in "$@"; do
     mkdir "$before/now"
@@ -41,8 +50,9 @@ for folder in "$@"; do
     done
     for name in "${made[@]}"; do
         [ -e "$before/now/$name" ] || [ -e "$folder/$name" ] || continue
-        if ! diff -rq "$before/now/$name" "$folder/$name" > "$before/diff.txt" 2>&1; then
-            sed "s|$before/now|before: $folder|g" "$before/diff.txt"
+        if ! same "$before/now/$name" "$folder/$name" > "$before/diff.txt"; then
+            echo "$folder/$name: not as it was"
+            sed -n "s|$before/now|before: $folder|gp" "$before/diff.txt"
             differences=$((differences + 1))
         fi
     done

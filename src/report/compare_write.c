@@ -123,12 +123,32 @@ static void print_points(FILE *out, const qd_report *report, const report_compar
     fputs("END\n", out);
 }
 
+/* From the smallest to the largest drop with no drop in sight, and of some width even when all are 0. */
+static void print_range(FILE *out, const qd_report *report, const report_comparison *c)
+{
+    double low = -0.1, high = 0.1;
+    for (int i = 0; i < c->cell_count; i++) {
+        const report_cell *cell = &c->cells[i];
+        const double std = cell->drop.count > 1 ? cell->drop.std : 0.0;
+        low = fmin(low, cell->drop.mean - std);
+        high = fmax(high, cell->drop.mean + std);
+        for (int s = 0; s < cell->series_count; s++) {
+            const report_quantized *q = qd_report_find_quantized(&report->series[cell->series[s]], cell->epoch);
+            low = fmin(low, q ? q->drop : NAN);
+            high = fmax(high, q ? q->drop : NAN);
+        }
+    }
+    const double margin = 0.05 * (high - low);
+    fprintf(out, "set xrange [%.6g:%.6g]\n", low - margin, high + margin);
+}
+
 static enum qd_status print_chart(FILE *out, const qd_report *report)
 {
     report_comparison c = {0};
     QD_TRY(qd_report_compare(report, &c));
     qd_plot_begin(out, "Accuracy lost in INT8: each run, mean and standard deviation");
     print_points(out, report, &c);
+    print_range(out, report, &c);
     fprintf(out,
             "set xlabel 'float accuracy minus INT8 accuracy, points'\nset yrange [%d:-1]\n"
             "set ytics nomirror noenhanced font ',10'\nunset key\nset yzeroaxis lc rgb '#808080'\n",
