@@ -123,6 +123,15 @@ static void print_points(FILE *out, const qd_report *report, const report_compar
     fputs("END\n", out);
 }
 
+/* NaN changes nothing. */
+static void include_value(double value, double *low, double *high)
+{
+    if (value < *low)
+        *low = value;
+    if (value > *high)
+        *high = value;
+}
+
 /* From the smallest to the largest drop with no drop in sight, and of some width even when all are 0. */
 static void print_range(FILE *out, const qd_report *report, const report_comparison *c)
 {
@@ -130,12 +139,11 @@ static void print_range(FILE *out, const qd_report *report, const report_compari
     for (int i = 0; i < c->cell_count; i++) {
         const report_cell *cell = &c->cells[i];
         const double std = cell->drop.count > 1 ? cell->drop.std : 0.0;
-        low = fmin(low, cell->drop.mean - std);
-        high = fmax(high, cell->drop.mean + std);
+        include_value(cell->drop.mean - std, &low, &high);
+        include_value(cell->drop.mean + std, &low, &high);
         for (int s = 0; s < cell->series_count; s++) {
             const report_quantized *q = qd_report_find_quantized(&report->series[cell->series[s]], cell->epoch);
-            low = fmin(low, q ? q->drop : NAN);
-            high = fmax(high, q ? q->drop : NAN);
+            include_value(q ? q->drop : NAN, &low, &high);
         }
     }
     const double margin = 0.05 * (high - low);
