@@ -90,7 +90,7 @@ test: setup ## install what is missing, build, run every test, say what was skip
 setup: ## install what building and testing need (by package name; sudo only when not root)
 	@scripts/setup.sh build test
 
-check: $(TEST_PROGRAMS) $(if $(filter cli faults,$(SUITE)),$(BUILD)/quantdrift $(FAULT_PROGRAM)) ## run the tests as they are; SUITE="unit kernels" chooses
+check: $(TEST_PROGRAMS) $(if $(filter cli faults,$(SUITE)),$(BUILD)/quantdrift $(FAULT_PROGRAM) $(BUILD)/onnx_reference) ## run the tests as they are; SUITE="unit kernels" chooses
 	@QD_SOURCE_DIR=. QD_BUILD_DIR='$(BUILD)' QD_EMULATOR='$(EMULATOR)' QD_CC='$(CC)' \
 	    QD_CFLAGS='$(QD_CFLAGS) $(CFLAGS)' QD_LIBS='$(QD_LIBS)' \
 	    scripts/run_tests.sh $(TEST_JOBS) $(TEST_PROGRAMS)

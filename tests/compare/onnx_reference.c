@@ -26,7 +26,7 @@ typedef struct job {
     qd_dataset *training, *validation;
     qd_qgraph *qgraph;
     int64_t wanted, calibration_images;
-    qd_quant_scheme scheme;
+    qd_quant_recipe recipe;
 } job;
 
 static char *path_of(const char *folder, const char *name)
@@ -132,7 +132,7 @@ static enum qd_status run(job *j, const char *checkpoint, const char *data)
                                         .count = j->calibration_images,
                                         .batch = BATCH,
                                         .loader_threads = qd_context_threads(j->ctx),
-                                        .scheme = j->scheme};
+                                        .recipe = &j->recipe};
     QD_TRY(qd_calibrate(j->ctx, j->network->graph, j->network->state, &calibration, &j->qgraph));
     QD_TRY(write_models(j));
     return run_images(j);
@@ -140,7 +140,7 @@ static enum qd_status run(job *j, const char *checkpoint, const char *data)
 
 int main(int argc, char **argv)
 {
-    job j = {.scheme = qd_quant_scheme_defaults()};
+    job j = {.recipe = qd_quant_recipe_defaults()};
     if (argc != 7 || (strcmp(argv[6], "s8") != 0 && strcmp(argv[6], "u8") != 0)) {
         fputs("usage: onnx_reference CHECKPOINT DATA OUT IMAGES CALIBRATION_IMAGES s8|u8\n", stderr);
         return 2;
@@ -148,8 +148,8 @@ int main(int argc, char **argv)
     j.out = argv[3];
     j.wanted = strtoll(argv[4], NULL, 10);
     j.calibration_images = strtoll(argv[5], NULL, 10);
-    j.scheme.weight_per_channel = j.scheme.activation_signed = strcmp(argv[6], "u8") == 0;
-    j.scheme.activation_signed = !j.scheme.activation_signed;
+    j.recipe.scheme.weight_per_channel = strcmp(argv[6], "u8") == 0;
+    j.recipe.scheme.activation_signed = !j.recipe.scheme.weight_per_channel;
     if (qd_context_create(NULL, &j.ctx) != QD_OK)
         return 1;
     const enum qd_status status = run(&j, argv[1], argv[2]);
