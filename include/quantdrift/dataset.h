@@ -87,10 +87,12 @@ typedef struct qd_loader_config {
     int64_t prefetch_batches;      /* slots decoded ahead, at least 1 */
     bool cache_images;             /* keep decoded images in memory across epochs */
     bool keep_bytes;               /* fill qd_batch.bytes */
+    int part, parts; /* of each batch this loader hands out the part-th of so many shares; parts 0: all */
 } qd_loader_config;
 
 typedef struct qd_batch {
-    int64_t n;
+    int64_t n;              /* images handed out: 0 where a small batch has none for this part */
+    int64_t whole_n, first; /* images of the whole batch, and which of them is the first one here */
     int64_t ordinal;        /* batch number within the epoch */
     const float *images;    /* [n][size][size][3], normalised */
     const uint8_t *bytes;   /* the same before normalisation, NULL unless keep_bytes */

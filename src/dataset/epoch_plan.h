@@ -5,6 +5,7 @@
 #ifndef QD_DATASET_EPOCH_PLAN_H
 #define QD_DATASET_EPOCH_PLAN_H
 
+#include "base/communicator.h"
 #include "dataset/augment.h"
 #include <quantdrift/dataset.h>
 
@@ -24,7 +25,7 @@ typedef struct qd_epoch_plan {
 /* Batches of an epoch with this configuration. */
 int64_t qd_epoch_plan_batch_count(const qd_loader_config *config);
 
-/* Images of the largest batch. */
+/* Images of the largest batch, of this configuration's part of it. */
 int64_t qd_epoch_plan_batch_size(const qd_loader_config *config);
 
 /* Makes a plan without an epoch. Errors: QD_ERR_MEMORY. */
@@ -36,9 +37,10 @@ void qd_epoch_plan_destroy(qd_epoch_plan *plan);
 void qd_epoch_plan_start(qd_epoch_plan *plan, const qd_rng *rng, int64_t first_batch);
 
 /*
- * Plans the next batch into samples[at least qd_epoch_plan_batch_size()] and returns its size, 0 after the last.
- * *after: the generator once the images are drawn, as the batch's forward pass finds it.
+ * Draws the next batch and returns its size, 0 after the last. *part: what is this configuration's part of it,
+ * planned into samples[at least qd_epoch_plan_batch_size()]. *after: the generator once the images are drawn, as the
+ * batch's forward pass finds it. The pointers may be NULL.
  */
-int64_t qd_epoch_plan_next(qd_epoch_plan *plan, qd_sample_plan *samples, qd_rng *after);
+int64_t qd_epoch_plan_next(qd_epoch_plan *plan, qd_sample_plan *samples, qd_part *part, qd_rng *after);
 
 #endif

@@ -85,6 +85,10 @@ static void *thread_main(void *argument)
         if (loader->stop)
             break;
         loader_slot *slot = &loader->slots[loader->dispensing % loader->slot_count];
+        if (slot->batch.n == 0) { /* a batch too small for every part */
+            loader->dispensing++;
+            continue;
+        }
         int64_t i = slot->next_sample++;
         if (slot->next_sample == slot->batch.n)
             loader->dispensing++;
@@ -214,7 +218,8 @@ static enum qd_status check_config(qd_context *ctx, const qd_loader_config *conf
                   {"image_size", config->image_size, 1, QD_MAX_INPUT_SIZE},
                   {"loader_threads", config->loader_threads, 1, MAX_THREADS},
                   {"prefetch_batches", config->prefetch_batches, 1, MAX_PREFETCH},
-                  {"draw_words_per_sample", config->draw_words_per_sample, 0, INT32_MAX}};
+                  {"draw_words_per_sample", config->draw_words_per_sample, 0, INT32_MAX},
+                  {"part", config->part, 0, config->parts > 0 ? config->parts - 1 : 0}};
     for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
         if (limits[i].value < limits[i].low || limits[i].value > limits[i].high)
             return qd_fail(ctx, QD_ERR_USAGE, "loader: expected %s of %lld to %lld, got %lld", limits[i].name,
@@ -293,9 +298,12 @@ static void fill_slots(qd_loader *loader)
     while (loader->planned - loader->consumed < loader->slot_count) {
         loader_slot *slot = &loader->slots[loader->planned % loader->slot_count];
         slot->batch.ordinal = loader->plan.next_batch;
-        slot->batch.n = qd_epoch_plan_next(&loader->plan, slot->samples, &slot->batch.rng);
-        if (slot->batch.n == 0)
+        qd_part share;
+        slot->batch.whole_n = qd_epoch_plan_next(&loader->plan, slot->samples, &share, &slot->batch.rng);
+        if (slot->batch.whole_n == 0)
             return;
+        slot->batch.n = share.count;
+        slot->batch.first = share.first;
         for (int64_t i = 0; i < slot->batch.n; i++) {
             slot->indices[i] = slot->samples[i].index;
             slot->labels[i] = qd_dataset_get(loader->config.dataset, slot->indices[i])->label;

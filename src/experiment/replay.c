@@ -30,7 +30,7 @@ static enum qd_status replay_model(const qd_run *run, const qd_model_info *model
     QD_TRY_GOTO(qd_epoch_plan_create(run->ctx, &loader, &plan));
     while (epoch < epochs && !qd_run_is_complete(run->config, epoch, steps)) {
         qd_epoch_plan_start(&plan, rng, 0);
-        while (steps < max_steps && qd_epoch_plan_next(&plan, NULL, NULL) > 0)
+        while (steps < max_steps && qd_epoch_plan_next(&plan, NULL, NULL, NULL) > 0)
             steps++;
         *rng = plan.rng;
         qd_rng_skip(rng, QD_RUN_ITERATOR_WORDS);

@@ -6,6 +6,7 @@
 #include "graph/schedule.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct qd_plan {
     qd_context *ctx;
@@ -17,7 +18,10 @@ struct qd_plan {
     qd_arena arena;
     qd_plan_tracer *tracer;
     void *tracer_user;
-    const void *x; /* of a completed forward pass that no backward pass has used up, else NULL */
+    qd_plan_gradients_fn *on_gradients;
+    void *gradients_user;
+    bool forward_done; /* and no backward pass has used it up */
+    const void *x;     /* of that pass */
     int64_t n;
     bool made_again; /* the schedule's value that is made again has been */
 };
@@ -71,6 +75,12 @@ void qd_plan_set_tracer(qd_plan *plan, qd_plan_tracer *tracer, void *user)
     plan->tracer_user = user;
 }
 
+void qd_plan_on_gradients(qd_plan *plan, qd_plan_gradients_fn *on_gradients, void *user)
+{
+    plan->on_gradients = on_gradients;
+    plan->gradients_user = user;
+}
+
 static void *block_data(const qd_plan *plan, int block)
 {
     return block < 0 ? NULL : plan->arena.data + plan->schedule.blocks[block].offset;
@@ -111,6 +121,7 @@ static qd_layer_call make_call(const qd_plan *plan, const qd_step *step, const v
         .out = graph->values[step->output].dims,
         .y = block_data(plan, plan->schedule.value_block[step->output]),
         .saved = block_data(plan, step->saved),
+        .statistics_over = plan->config.training ? plan->config.statistics_over : NULL,
     };
     for (int i = 0; i < node->ops->input_count; i++) {
         call.in[i] = graph->values[node->input[i]].dims;
@@ -171,17 +182,25 @@ static enum qd_status run_backward(const qd_plan *plan, const qd_step *step, con
     return data.dx[0] ? run_layer(plan, step, QD_PLAN_PASS_BACKWARD_DATA, &data) : QD_OK;
 }
 
+/* Whether a layer has something to do in a pass over n samples: without any, what processes do together. */
+static bool has_part(const qd_plan *plan, const qd_node *node, int64_t n)
+{
+    return n > 0 || (node->ops->takes_statistics && plan->config.statistics_over);
+}
+
 enum qd_status qd_plan_forward(qd_plan *plan, const void *x, int64_t n, const qd_draws *draws,
                                qd_plan_observer *observer, void *user, qd_tensor *logits)
 {
-    plan->x = NULL;
+    plan->forward_done = false;
     plan->made_again = false;
-    if (n < 1 || n > plan->config.max_batch)
+    if (n < (plan->on_gradients ? 0 : 1) || n > plan->config.max_batch)
         return qd_fail(plan->ctx, QD_ERR_USAGE, "plan of '%s': expected a batch of 1 to %lld, got %lld",
                        plan->graph->model_name, (long long)plan->config.max_batch, (long long)n);
     for (int s = 0; s < plan->schedule.step_count; s++) {
         const qd_step *step = &plan->schedule.steps[s];
         const qd_node *node = &plan->graph->nodes[step->node];
+        if (!has_part(plan, node, n))
+            continue;
         qd_layer_call call = make_call(plan, step, x, n);
         call.workspace = block_data(plan, step->forward_workspace);
         call.draws = draws;
@@ -190,11 +209,12 @@ enum qd_status qd_plan_forward(qd_plan *plan, const void *x, int64_t n, const qd
             return qd_fail(plan->ctx, QD_ERR_USAGE, "%s '%s': a training pass needs a source of random draws",
                            node->ops->name, node->name);
         QD_TRY(run_layer(plan, step, QD_PLAN_PASS_FORWARD, &call));
-        if (observer && !step->deferred) {
+        if (observer && !step->deferred && n > 0) {
             qd_tensor view = value_view(plan, step->output, n);
             QD_TRY(observer(user, step->reported_node, &view));
         }
     }
+    plan->forward_done = true;
     plan->x = x;
     plan->n = n;
     if (logits)
@@ -213,17 +233,13 @@ static enum qd_status make_again(qd_plan *plan)
     return run_layer(plan, step, QD_PLAN_PASS_FORWARD, &call);
 }
 
-enum qd_status qd_plan_backward(qd_plan *plan, const void *dlogits)
+static enum qd_status run_backward_step(qd_plan *plan, int s, const void *dlogits)
 {
-    if (!plan->config.backward || !plan->x)
-        return qd_fail(plan->ctx, QD_ERR_USAGE,
-                       "plan of '%s': a backward pass needs a plan made for it and a completed forward pass",
-                       plan->graph->model_name);
-    for (int s = plan->schedule.step_count - 1; s >= 0; s--) {
-        if (s == plan->schedule.again.before)
-            QD_TRY(make_again(plan));
-        const qd_step *step = &plan->schedule.steps[s];
-        const qd_node *node = &plan->graph->nodes[step->node];
+    const qd_step *step = &plan->schedule.steps[s];
+    const qd_node *node = &plan->graph->nodes[step->node];
+    if (s == plan->schedule.again.before && plan->n > 0)
+        QD_TRY(make_again(plan));
+    if (has_part(plan, node, plan->n)) {
         qd_layer_call call = make_call(plan, step, plan->x, plan->n);
         call.workspace = block_data(plan, step->backward_workspace);
         call.dy =
@@ -234,6 +250,19 @@ enum qd_status qd_plan_backward(qd_plan *plan, const void *dlogits)
         }
         QD_TRY(run_backward(plan, step, &call));
     }
-    plan->x = NULL; /* gradients have taken the place of values */
+    return plan->on_gradients ? plan->on_gradients(plan->gradients_user, step->node) : QD_OK;
+}
+
+enum qd_status qd_plan_backward(qd_plan *plan, const void *dlogits)
+{
+    if (!plan->config.backward || !plan->forward_done)
+        return qd_fail(plan->ctx, QD_ERR_USAGE,
+                       "plan of '%s': a backward pass needs a plan made for it and a completed forward pass",
+                       plan->graph->model_name);
+    if (plan->n == 0)
+        memset(plan->state->grads, 0, (size_t)plan->graph->param_elements * qd_dtype_size(plan->state->dtype));
+    for (int s = plan->schedule.step_count - 1; s >= 0; s--)
+        QD_TRY(run_backward_step(plan, s, dlogits));
+    plan->forward_done = false; /* gradients have taken the place of values */
     return QD_OK;
 }

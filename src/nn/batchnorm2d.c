@@ -6,8 +6,9 @@
  *   evaluation  mean, var = running statistics; in training as well when they are frozen
  *   invstd = 1/√(var + eps), scale = gamma·invstd, shift = beta - mean·scale
  *   y = activation(x·scale + shift)
- * saved: mean, invstd, scale, shift, each [C] of the layer's dtype. Sums and statistics are in double.
- * Source: Ioffe & Szegedy 2015; PyTorch nn.BatchNorm2d.
+ * saved: mean, invstd, scale, shift, each [C] of the layer's dtype. Sums and statistics are in double. Where
+ * processes share statistics, m and the sums are those over all of them, and a process may have no rows. Source:
+ * Ioffe & Szegedy 2015; PyTorch nn.BatchNorm2d.
  */
 #include "base/error.h"
 #include "nn/deferred.h"
@@ -61,13 +62,23 @@ static size_t saved_bytes(const qd_layer_call *call)
     return SAVED_COUNT * (size_t)call->in[0].c * qd_dtype_size(call->dtype);
 }
 
+/* Doubles behind the partial sums, of which the first may be the rows that processes count together: a cache line, so
+ * that what follows is aligned. */
+#define ROWS_ROOM 8
+
+/* Of no rows, too, there is one, of zeros. */
+static int64_t partial_count(int64_t rows, int64_t channels)
+{
+    return rows > 0 ? qd_partial_count(rows, channels) : 1;
+}
+
 /* Partial sums: two doubles a channel each. Backward: then the two means of [C] in the layer's dtype. */
 static size_t workspace_bytes(const qd_layer_call *call, bool backward)
 {
     const qd_dims *in = &call->in[0];
     const size_t channels = (size_t)in->c;
-    const size_t partials = (size_t)qd_partial_count(row_count(in, call->n), in->c) * 2 * channels * sizeof(double);
-    return partials + (backward ? 2 * channels * qd_dtype_size(call->dtype) : 0);
+    const size_t partials = (size_t)partial_count(row_count(in, call->n), in->c) * 2 * channels * sizeof(double);
+    return partials + ROWS_ROOM * sizeof(double) + (backward ? 2 * channels * qd_dtype_size(call->dtype) : 0);
 }
 
 static void *saved_array(const qd_layer_call *call, int which)
@@ -75,19 +86,33 @@ static void *saved_array(const qd_layer_call *call, int which)
     return qd_element(call->saved, call->dtype, which * call->in[0].c);
 }
 
-/* Adds all partial sums to the first one, in index order: [partials][2][C]. */
-static void reduce_partials(double *sums, int64_t partials, int64_t channels)
+/* Adds all partial sums, [partials][2][C], to the first one, in index order. */
+static void reduce_own(double *sums, int64_t partials, int64_t channels)
 {
     for (int64_t p = 1; p < partials; p++)
         for (int64_t i = 0; i < 2 * channels; i++)
             sums[i] += sums[p * 2 * channels + i];
 }
 
-/* Σx and Σx² of every channel into workspace[0 … 2C). */
-static const double *batch_sums(const qd_layer_call *call)
+/* Adds the other processes' where statistics are shared: sums[2C], and behind them room for one more. *rows: in,
+ * those of this call; out, those that the sums are over. */
+static enum qd_status share_sums(const qd_layer_call *call, double *sums, int64_t *rows)
+{
+    const qd_communicator *processes = call->statistics_over;
+    const int64_t count = 2 * call->in[0].c;
+    if (!processes || !follows_batch(call))
+        return QD_OK;
+    sums[count] = (double)*rows;
+    QD_TRY(processes->sum(processes->user, sums, count + 1));
+    *rows = (int64_t)sums[count];
+    return QD_OK;
+}
+
+/* Σx and Σx² of every channel into workspace[0 … 2C), over *all_rows rows. */
+static enum qd_status batch_sums(const qd_layer_call *call, int64_t *all_rows)
 {
     const int64_t channels = call->in[0].c, rows = row_count(&call->in[0], call->n);
-    const int64_t partials = qd_partial_count(rows, channels);
+    const int64_t partials = partial_count(rows, channels);
     double *sums = call->workspace;
 #pragma omp parallel for schedule(static) num_threads(call->threads)
     for (int64_t p = 0; p < partials; p++) {
@@ -97,8 +122,9 @@ static const double *batch_sums(const qd_layer_call *call)
         call->k->channel_sums(qd_element(call->x[0], call->dtype, piece.first * channels), piece.count, channels, sum,
                               sum + channels);
     }
-    reduce_partials(sums, partials, channels);
-    return sums;
+    reduce_own(sums, partials, channels);
+    *all_rows = rows;
+    return share_sums(call, sums, all_rows);
 }
 
 /* Moves one running statistic towards the batch's value. */
@@ -136,14 +162,17 @@ static void defer(const qd_layer_call *call, qd_deferred *out)
 static enum qd_status forward(const qd_layer_call *call)
 {
     const enum qd_dtype dtype = call->dtype;
-    const int64_t channels = call->in[0].c, rows = row_count(&call->in[0], call->n);
+    const int64_t channels = call->in[0].c;
+    const double *sums = call->workspace;
+    int64_t rows = 0;
+    if (follows_batch(call))
+        QD_TRY(batch_sums(call, &rows));
     if (follows_batch(call) && rows < 2)
         return qd_fail(call->ctx, QD_ERR_SHAPE,
                        "batchnorm2d '%s': expected more than 1 value per channel when training, got %lld; use larger "
                        "images, or set drop_last so that no batch has a single image",
                        call->name, (long long)rows);
     if (follows_batch(call)) {
-        const double *sums = batch_sums(call);
         const double m = (double)rows;
         for (int64_t c = 0; c < channels; c++) {
             const double mean = sums[c] / m;
@@ -178,6 +207,8 @@ static bool has_exponential(enum qd_activation activation)
  *   dgamma = Σ dz·xhat, dbeta = Σ dz
  *   training    dx = scale·(dz - Σdz/m - xhat·Σ(dz·xhat)/m)
  *   evaluation  dx = scale·dz, for the statistics do not depend on x
+ * Where processes share statistics dgamma and dbeta are this call's, to be summed like every gradient; m and the sums
+ * in dx are over all of them.
  */
 static enum qd_status backward(const qd_layer_call *call)
 {
@@ -192,7 +223,7 @@ static enum qd_status backward(const qd_layer_call *call)
 
     /* dz waits in dx for the second pass where computing it again would cost more than writing it. */
     void *dz = call->dx[0] && !call->accumulate[0] && has_exponential(call->fused) ? call->dx[0] : NULL;
-    const int64_t partials = qd_partial_count(rows, channels);
+    const int64_t partials = partial_count(rows, channels);
     double *sums = call->workspace;
 #pragma omp parallel for schedule(static) num_threads(call->threads)
     for (int64_t p = 0; p < partials; p++) {
@@ -203,16 +234,20 @@ static enum qd_status backward(const qd_layer_call *call)
         call->k->bn_backward_sums(&args, qd_element(call->x[0], dtype, offset), qd_element(call->dy, dtype, offset),
                                   piece.count, sum, sum + channels, dz ? qd_element(dz, dtype, offset) : NULL);
     }
-    reduce_partials(sums, partials, channels);
-
-    void *mean_dz = sums + partials * 2 * channels;
-    void *mean_dz_xhat = qd_element(mean_dz, dtype, channels);
-    const double per_row = follows_batch(call) ? 1.0 / (double)rows : 0.0;
+    reduce_own(sums, partials, channels);
     for (int64_t c = 0; c < channels; c++) {
         if (call->grad[0])
             qd_element_put(call->grad[0], dtype, c, sums[channels + c]);
         if (call->grad[1])
             qd_element_put(call->grad[1], dtype, c, sums[c]);
+    }
+
+    int64_t all_rows = rows;
+    QD_TRY(share_sums(call, sums, &all_rows));
+    void *mean_dz = sums + partials * 2 * channels + ROWS_ROOM;
+    void *mean_dz_xhat = qd_element(mean_dz, dtype, channels);
+    const double per_row = follows_batch(call) ? 1.0 / (double)all_rows : 0.0;
+    for (int64_t c = 0; c < channels; c++) {
         qd_element_put(mean_dz, dtype, c, sums[c] * per_row);
         qd_element_put(mean_dz_xhat, dtype, c, sums[channels + c] * per_row);
     }
@@ -242,6 +277,7 @@ const qd_layer_ops qd_layer_batchnorm2d = {
     .backward_needs = backward_needs,
     .saved_bytes = saved_bytes,
     .workspace_bytes = workspace_bytes,
+    .takes_statistics = true,
     .defer = defer,
     .forward = forward,
     .backward = backward,

@@ -7,6 +7,7 @@
 #ifndef QD_NN_LAYER_H
 #define QD_NN_LAYER_H
 
+#include "base/communicator.h"
 #include "kernels/kernels.h"
 
 #define QD_MAX_INPUTS  2
@@ -94,6 +95,8 @@ typedef struct qd_layer_call {
     void *saved;              /* saved_bytes(): from forward to backward */
     void *workspace;          /* workspace_bytes(): during one call */
     const qd_draws *draws;
+    const qd_communicator
+        *statistics_over; /* batch statistics are taken over these processes; NULL: over this call */
 } qd_layer_call;
 
 typedef struct qd_layer_ops {
@@ -116,7 +119,8 @@ typedef struct qd_layer_ops {
     void (*defer)(const qd_layer_call *call, qd_deferred *out);
     /* Random decisions (of two words each) one sample costs in training mode; NULL: none. */
     int64_t (*draws_per_sample)(const void *config, const qd_dims *in);
-    /* Errors: QD_ERR_SHAPE (one value per channel in training BatchNorm). */
+    bool takes_statistics; /* of the batch, in training: it is called without images too where processes share them */
+    /* Errors: QD_ERR_SHAPE (one value per channel in training BatchNorm), the communicator's. */
     enum qd_status (*forward)(const qd_layer_call *call);
     enum qd_status (*backward)(const qd_layer_call *call);
 } qd_layer_ops;

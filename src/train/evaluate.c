@@ -55,17 +55,55 @@ static enum qd_status search_value(void *user, int node, const qd_tensor *value)
     return QD_OK;
 }
 
-enum qd_status qd_find_nonfinite_node(qd_plan *plan, const void *x, int64_t n, const qd_rng *rng, int *node)
+enum qd_status qd_find_nonfinite_node(qd_plan *plan, const void *x, int64_t n, const qd_draws *draws, int *node)
 {
     nonfinite_search search = {.threads = 1, .node = -1};
-    qd_rng copy = {0};
-    if (rng)
-        copy = *rng;
-    qd_draws draws = qd_draws_from_rng(&copy);
     qd_tensor logits;
-    QD_TRY(qd_plan_forward(plan, x, n, rng ? &draws : NULL, search_value, &search, &logits));
+    QD_TRY(qd_plan_forward(plan, x, n, draws, search_value, &search, &logits));
     *node = search.node;
     return QD_OK;
+}
+
+enum qd_status qd_share_batch_result(qd_context *ctx, const qd_communicator *processes, enum qd_status status,
+                                     double *loss_sum, int64_t *correct)
+{
+    if (!processes)
+        return status;
+    /* A sum of counts below 2^53 is exact. */
+    double sums[] = {*loss_sum, (double)*correct, status != QD_OK};
+    QD_TRY(processes->sum(processes->user, sums, 3));
+    if (sums[2] > 0.0)
+        return qd_agree(ctx, processes, status);
+    *loss_sum = sums[0];
+    *correct = (int64_t)sums[1];
+    return QD_OK;
+}
+
+static enum qd_status fail_nonfinite_loss(qd_context *ctx, const qd_graph *graph, qd_plan *plan,
+                                          const qd_batch *batch, int64_t epoch, double loss_sum)
+{
+    int node = -1;
+    QD_TRY(qd_find_nonfinite_node(plan, batch->images, batch->n, NULL, &node));
+    return qd_fail(ctx, QD_ERR_NUMERIC,
+                   "validating %s after epoch %lld: the loss of batch %lld is %g; the first module that returned "
+                   "a non-finite value is '%s'; the last checkpoint is intact, try a smaller lr",
+                   graph->model_name, (long long)epoch, (long long)batch->ordinal + 1,
+                   isnan(loss_sum) ? (double)NAN : loss_sum, /* without its sign */
+                   node >= 0 ? graph->nodes[node].name : "the loss itself");
+}
+
+/* Loss and hits of this process's part of a batch, which may be none. */
+static enum qd_status evaluate_part(qd_context *ctx, const qd_graph *graph, qd_plan *plan, const qd_batch *batch,
+                                    const qd_evaluate_options *options, double *loss_sum, int64_t *correct)
+{
+    qd_tensor logits;
+    *loss_sum = 0.0;
+    *correct = 0;
+    if (batch->n == 0)
+        return QD_OK;
+    QD_TRY(qd_plan_forward(plan, batch->images, batch->n, NULL, NULL, NULL, &logits));
+    qd_head_loss(options->head, &logits, batch->labels, loss_sum, correct, NULL);
+    return isfinite(*loss_sum) ? QD_OK : fail_nonfinite_loss(ctx, graph, plan, batch, options->epoch, *loss_sum);
 }
 
 /* The iterator over a validation loader draws its base seed, random_() on int64, and nothing else. */
@@ -76,36 +114,25 @@ enum qd_status qd_evaluate(qd_context *ctx, const qd_graph *graph, qd_plan *plan
 {
     qd_totals sums = {0};
     qd_step_report report = {.epoch = options->epoch, .batch_count = qd_loader_batch_count(loader), .totals = &sums};
-    QD_TRY(qd_loader_start_epoch(loader, rng, 0));
+    enum qd_status status = qd_loader_start_epoch(loader, rng, 0);
     for (;;) {
-        const qd_batch *batch;
-        QD_TRY(qd_loader_next(loader, &batch));
-        if (!batch)
-            break;
-        qd_tensor logits;
-        QD_TRY(qd_plan_forward(plan, batch->images, batch->n, NULL, NULL, NULL, &logits));
+        const qd_batch *batch = NULL;
         double loss_sum;
         int64_t correct;
-        qd_head_loss(options->head, &logits, batch->labels, &loss_sum, &correct, NULL);
-        if (!isfinite(loss_sum)) {
-            int node = -1;
-            QD_TRY(qd_find_nonfinite_node(plan, batch->images, batch->n, NULL, &node));
-            return qd_fail(
-                ctx, QD_ERR_NUMERIC,
-                "validating %s after epoch %lld: the loss of batch %lld is %g; the first module that returned "
-                "a non-finite value is '%s'; the last checkpoint is intact, try a smaller lr",
-                graph->model_name, (long long)options->epoch, (long long)batch->ordinal + 1,
-                isnan(loss_sum) ? (double)NAN : loss_sum, /* without its sign */
-                node >= 0 ? graph->nodes[node].name : "the loss itself");
-        }
-        sums.count += batch->n;
+        if (status == QD_OK)
+            status = qd_loader_next(loader, &batch);
+        QD_TRY(qd_agree(ctx, options->processes, status));
+        if (!batch)
+            break;
+        status = evaluate_part(ctx, graph, plan, batch, options, &loss_sum, &correct);
+        QD_TRY(qd_share_batch_result(ctx, options->processes, status, &loss_sum, &correct));
+        sums.count += batch->whole_n;
         sums.correct += correct;
         sums.loss_sum += loss_sum;
         report.batch = batch->ordinal + 1;
-        report.n = batch->n;
-        report.loss = loss_sum / (double)batch->n;
-        if (options->on_step)
-            QD_TRY(options->on_step(options->user, &report));
+        report.n = batch->whole_n;
+        report.loss = loss_sum / (double)batch->whole_n;
+        status = options->on_step ? options->on_step(options->user, &report) : QD_OK;
     }
     qd_rng_skip(rng, BASE_SEED_WORDS);
     *totals = sums;

@@ -2,6 +2,7 @@
 #ifndef QD_TRAIN_TRAINER_H
 #define QD_TRAIN_TRAINER_H
 
+#include "base/communicator.h"
 #include "graph/plan.h"
 #include "models/models.h"
 #include "train/epoch_state.h"
@@ -50,10 +51,12 @@ typedef struct qd_trainer_config {
     enum qd_head head;
     qd_sgd_config sgd;
     qd_weight_loan loan;
+    const qd_communicator *processes; /* that train the network together (borrowed); NULL: this one alone */
+    bool sync_batchnorm; /* BatchNorm's statistics are those of the whole batch, not of this part of it */
 } qd_trainer_config;
 
-/* A training plan and an optimizer over `state` (borrowed, made for training). Errors: QD_ERR_MEMORY, QD_ERR_USAGE.
- */
+/* A training plan and an optimizer over `state` (borrowed, made for training, float32 or double). Errors:
+ * QD_ERR_MEMORY, QD_ERR_USAGE. */
 enum qd_status qd_trainer_create(qd_context *ctx, const qd_graph *graph, qd_state *state,
                                  const qd_trainer_config *config, qd_trainer **out);
 void qd_trainer_destroy(qd_trainer *trainer);
@@ -67,10 +70,12 @@ typedef struct qd_epoch_options {
 } qd_epoch_options;
 
 /*
- * One epoch over `loader` (training), or the rest of it: from where *state stands, which follows each step before
- * on_step is called. *steps: optimizer steps taken in all, advanced. Errors: QD_ERR_NUMERIC for a loss or gradient
- * norm that is not finite, before the step is applied: the sentence names epoch, step and the first module that
- * returned a non-finite value; the loader's and the plan's; what on_step returned.
+ * One epoch over `loader` (training, of this process's part of each batch), or the rest of it: from where *state
+ * stands, which follows each step before on_step is called. Processes that train together all call this, with the
+ * same network, state, steps and options but for on_step; totals are those of the whole batches, and one's error is
+ * all's. *steps: optimizer steps taken in all, advanced. Errors: QD_ERR_NUMERIC for a loss or gradient norm that is
+ * not finite, before the step is applied: the sentence names epoch, step and the first module that returned a
+ * non-finite value; the loader's and the plan's; what on_step returned.
  */
 enum qd_status qd_trainer_run_epoch(qd_trainer *trainer, qd_loader *loader, qd_epoch_state *state, int64_t *steps,
                                     const qd_epoch_options *options);
@@ -80,6 +85,7 @@ typedef struct qd_evaluate_options {
     enum qd_head head;
     qd_step_fn *on_step; /* may be NULL */
     void *user;
+    const qd_communicator *processes; /* that evaluate together, each its part of a batch; NULL: this one alone */
 } qd_evaluate_options;
 
 /*
@@ -89,8 +95,12 @@ typedef struct qd_evaluate_options {
 enum qd_status qd_evaluate(qd_context *ctx, const qd_graph *graph, qd_plan *plan, qd_loader *loader, qd_rng *rng,
                            const qd_evaluate_options *options, qd_totals *totals);
 
-/* Node of the first non-finite value in a forward pass of `plan` over x; -1 when all are finite. `rng` may be NULL
- * where nothing is drawn; a copy of it is used. */
-enum qd_status qd_find_nonfinite_node(qd_plan *plan, const void *x, int64_t n, const qd_rng *rng, int *node);
+/* Node of the first non-finite value in a forward pass of `plan` over x; -1 when all are finite. `draws` may be NULL
+ * where nothing is drawn. */
+enum qd_status qd_find_nonfinite_node(qd_plan *plan, const void *x, int64_t n, const qd_draws *draws, int *node);
+
+/* Sums loss and hits of one batch over the processes; the error that one of them comes with is all's. */
+enum qd_status qd_share_batch_result(qd_context *ctx, const qd_communicator *processes, enum qd_status status,
+                                     double *loss_sum, int64_t *correct);
 
 #endif
