@@ -8,6 +8,8 @@ endif
 CFLAGS   ?= -O3 -g
 WERROR   ?=
 SANITIZE ?=
+# MPI=1 builds data-parallel training in (mpirun); needs Open MPI, or another MPI with an mpicc.
+MPI      ?=
 # A program that runs ours on this machine, such as qemu-aarch64-static; empty when the machine does it itself.
 EMULATOR ?=
 PREFIX   ?= /usr/local
@@ -29,8 +31,11 @@ QD_LIBS  := -lopenblas -lpng -ljpeg -lcjson -lzip -lprotobuf-c -lm -lpthread
 # The folder's name tells the compiler and the sanitizers; other flags than the default ones add their hash.
 DEFAULT_CFLAGS := -O3 -g
 FLAGS_HASH := $(if $(filter-out $(DEFAULT_CFLAGS),$(CFLAGS))$(filter-out $(CFLAGS),$(DEFAULT_CFLAGS)),-$(shell printf '%s' '$(CFLAGS)' | sha256sum | cut -c1-8))
-BUILD ?= build/$(subst $(space),-,$(notdir $(CC)))$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(FLAGS_HASH)
+BUILD ?= build/$(subst $(space),-,$(notdir $(CC)))$(if $(MPI),-mpi)$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(FLAGS_HASH)
 QD_CFLAGS += -I$(BUILD)/generated
+# The header's path as a system one: its warnings are not ours.
+MPI_CFLAGS := $(if $(MPI),$(patsubst -I%,-isystem %,$(shell mpicc --showme:compile)))
+QD_LIBS += $(if $(MPI),$(shell mpicc --showme:link))
 
 # Kernels of one instruction set a folder, which gets the set's flags; the program asks the processor before it calls them.
 # Contraction into fused multiply-adds is what these sets are for; -ffp-contract=off elsewhere keeps the reference exact.
@@ -48,6 +53,7 @@ endif
 
 LIB_SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(addprefix src/,base random tensor kernels kernels/ref kernels/blas $(ISA_FOLDERS) nn graph \
                models dataset train observe quantize quantize/calibrators quantize/remedies formats exchange report experiment))))
+LIB_SOURCES := $(filter-out src/experiment/processes_$(if $(MPI),none,mpi).c,$(LIB_SOURCES))
 CLI_SOURCES := $(sort $(wildcard src/cli/*.c))
 # Schemas that protoc-c makes C of; each file's name is unique in the tree.
 PROTO_SOURCES := src/formats/onnx/onnx.proto src/formats/tensorboard.proto
@@ -183,6 +189,7 @@ $(BUILD)/generated/build_commit.h: FORCE
 	@mkdir -p $(@D); scripts/build_commit.sh > $@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(BUILD)/src/base/build_info.o: $(BUILD)/generated/build_commit.h
 $(BUILD)/src/base/build_info.o: QD_EXTRA := -I$(BUILD)/generated
+$(BUILD)/src/experiment/processes_mpi.o: QD_EXTRA := $(MPI_CFLAGS)
 
 # Its assembler includes what the compiler does not see.
 $(BUILD)/src/report/page_assets.o: $(wildcard src/report/page/* src/report/vendor/uplot/*)
@@ -228,10 +235,11 @@ $(BUILD)/bench_%: $(BUILD)/tests/bench/bench_%.o $(BUILD)/libquantdrift.a
 	$(if $(V),,@echo "  LINK $@")
 	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
 
-# Programs that scripts/ compare with other runtimes.
+# Programs that scripts/ compare with other runtimes, and with several processes.
+$(BUILD)/mpi_steps: $(BUILD)/tests/support/shared_training.o
 $(BUILD)/%: $(BUILD)/tests/compare/%.o $(BUILD)/libquantdrift.a
 	$(if $(V),,@echo "  LINK $@")
-	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
+	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libquantdrift.a $(QD_LIBS)
 
 .SECONDARY:
 -include $(LIB_OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(SUPPORT_OBJECTS:.o=.d) \

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what quantdrift needs, by Debian package name, and says so. Nothing to install: no word, no network.
-# Usage: scripts/setup.sh [build] [test] [clang] [lint] [valgrind] [aarch64] [plots] [browser]   (default: build test)
+# Usage: scripts/setup.sh [build] [test] [clang] [lint] [valgrind] [aarch64] [plots] [browser] [mpi]   (default: build test)
 set -euo pipefail
 
 fail() {
@@ -28,6 +28,11 @@ for group in "${wanted[@]}"; do
         ;;
     # What draws the static plots of reports, and what the page is looked at with.
     plots) tools+=(gnuplot:gnuplot-nox) ;;
+    # Data-parallel training, `make MPI=1`.
+    mpi)
+        tools+=(mpirun:openmpi-bin)
+        libraries+=(libopenmpi-dev)
+        ;;
     browser) tools+=(chromium:chromium) ;;
     lint) tools+=(clang-format:clang-format clang-tidy:clang-tidy cppcheck:cppcheck shellcheck:shellcheck) ;;
     valgrind) tools+=(valgrind:valgrind) ;;
@@ -39,7 +44,7 @@ for group in "${wanted[@]}"; do
         libraries+=(libc6-dev:arm64 libgomp1:arm64 libopenblas-dev:arm64 libpng-dev:arm64
             libjpeg62-turbo-dev:arm64 libcjson-dev:arm64 libzip-dev:arm64 libprotobuf-c-dev:arm64 libcriterion-dev)
         ;;
-    *) fail "unknown group '$group'; there are build, test, clang, lint, valgrind, aarch64, plots and browser" ;;
+    *) fail "unknown group '$group'; there are build, test, clang, lint, valgrind, aarch64, plots, browser and mpi" ;;
     esac
 done
 

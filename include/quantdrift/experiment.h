@@ -2,7 +2,7 @@
 #ifndef QUANTDRIFT_EXPERIMENT_H
 #define QUANTDRIFT_EXPERIMENT_H
 
-#include <quantdrift/context.h>
+#include <quantdrift/processes.h>
 #include <stdio.h>
 
 typedef struct qd_experiment qd_experiment; /* an effective configuration */
@@ -42,16 +42,18 @@ typedef struct qd_run_options {
     void (*progress)(void *user, const qd_progress *progress); /* NULL: none; called from the calling thread */
     void *user;
     const volatile int *interrupt; /* non-zero asks to stop after the step under way; NULL: never */
+    qd_processes *processes;       /* that train together and all call qd_experiment_run(); NULL: this one alone */
 } qd_run_options;
 
 /*
  * Runs all models in order; each writes <out>/<model>_results.json, <out>/checkpoints/<model>_epoch_<k>.safetensors,
  * <out>/checkpoints/<model>_best.safetensors (highest validation accuracy; of equal ones the earlier) and
  * <out>/checkpoints/<model>_last.safetensors. A complete model is not trained again. The folder is locked meanwhile;
- * its manifest.json tells the state and log.txt what was logged. Errors: QD_ERR_INPUT (data, checkpoint),
- * QD_ERR_USAGE (resume with another configuration, data or instruction set), QD_ERR_NUMERIC (non-finite loss: epoch,
- * step and module named), QD_ERR_MEMORY (the plan does not fit, with advice), QD_ERR_IO (another process works in the
- * folder, a full disk), QD_ERR_INTERRUPTED.
+ * its manifest.json tells the state and log.txt what was logged. Of several processes the first does all this, and
+ * the others take their parts of each batch, until it is over. Errors: QD_ERR_INPUT (data, checkpoint), QD_ERR_USAGE
+ * (resume with another configuration, data or instruction set), QD_ERR_NUMERIC (non-finite loss: epoch, step and
+ * module named), QD_ERR_MEMORY (the plan does not fit, with advice), QD_ERR_IO (another process works in the folder,
+ * a full disk), QD_ERR_INTERRUPTED.
  */
 enum qd_status qd_experiment_run(qd_experiment *experiment, const qd_run_options *options);
 

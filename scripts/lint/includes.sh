@@ -29,7 +29,7 @@ owner() {
     status.h | context.h | build_info.h) echo base ;;
     random.h | tensor.h | dataset.h | experiment.h | report.h) echo "${1%.h}" ;;
     network.h | benchmark.h | inference.h | init_study.h | batches.h | queue.h | evaluation.h | analysis.h | sensitivity.h) echo experiment ;;
-    recipe_settings.h | grid.h) echo experiment ;;
+    recipe_settings.h | grid.h | processes.h) echo experiment ;;
     inspect.h) echo exchange ;;
     recipe.h) echo quantize ;;
     *) echo "unknown" ;;

@@ -21,6 +21,7 @@ typedef struct cli_common {
     bool limit_isa;
     enum qd_isa max_isa;
     bool quiet;
+    bool silent;           /* another process tells what this one would */
     bool started;          /* the context is there: log lines are no failures */
     cli_progress progress; /* shared by progress line and log lines; filled by cli_create_context() */
 } cli_common;

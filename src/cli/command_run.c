@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 #include "cli/experiment_text.h"
+#include "cli/launcher.h"
 #include "cli/run_queue.h"
 #include <inttypes.h>
 #include <limits.h>
@@ -10,7 +11,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { KEY_DATA = 0x100, KEY_OUT, KEY_RESUME, KEY_SET, KEY_STEP_LOG, KEY_DRY_RUN, KEY_RATE, KEY_QUEUED };
+enum { KEY_DATA = 0x100, KEY_OUT, KEY_RESUME, KEY_SET, KEY_STEP_LOG, KEY_DRY_RUN, KEY_RATE, KEY_ONLY, KEY_QUEUED };
 
 typedef struct run_options {
     cli_common common;
@@ -18,6 +19,8 @@ typedef struct run_options {
     const char **experiments, **assignments; /* files, and of --set; borrowed from argv */
     size_t experiment_count, assignment_count;
     int jobs;
+    int only; /* number of the one run of the queue that is wanted; 0: all */
+    qd_processes *processes;
     double rate; /* images a second; 0: measure */
     bool resume, dry_run;
     pid_t queued; /* the queue that started this run; 0: none */
@@ -33,6 +36,7 @@ static const struct argp_option option_list[] = {
      "Write one JSON line a training step: model, epoch, step, loss, lr, grad_norm", 0},
     {"dry-run", KEY_DRY_RUN, NULL, 0, "Print the queue with steps, time, memory and disk; start nothing", 0},
     {"rate", KEY_RATE, "IMAGES", 0, "Images a second in training, for --dry-run (default: measured here)", 0},
+    {"only", KEY_ONLY, "N", 0, "The N-th run of the queue alone, from 1: for job arrays of a cluster", 0},
     {"jobs", 'j', "N", 0, "Runs side by side, each with its share of the threads (default 1)", 0},
     {"queued", KEY_QUEUED, "PID", OPTION_HIDDEN, "This run belongs to a queue and ends with it", 0},
     {0},
@@ -74,6 +78,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case 'j':
         options->jobs = (int)cli_parse_int(state, "--jobs", arg, 1, 1024);
+        return 0;
+    case KEY_ONLY:
+        options->only = (int)cli_parse_int(state, "--only", arg, 1, INT_MAX);
         return 0;
     case KEY_QUEUED:
         options->queued = (pid_t)cli_parse_int(state, "--queued", arg, 1, INT_MAX);
@@ -168,6 +175,7 @@ static enum qd_status run_and_print(qd_experiment *experiment, run_options *opti
         .progress = cli_progress_show,
         .user = &options->common.progress,
         .interrupt = &interrupts,
+        .processes = options->processes,
     };
     catch_signals(on_signal);
     if (options->queued)
@@ -203,21 +211,69 @@ static int run_queue(qd_context *ctx, qd_queue *queue, const run_options *option
     return cli_queue_run(&queue_options);
 }
 
+/* Everything that was named, in one queue; of several processes all must have been able to. */
+static enum qd_status make_queue(qd_context *ctx, run_options *options, qd_queue **queue)
+{
+    enum qd_status status = qd_queue_create(ctx, queue);
+    for (size_t i = 0; i < options->experiment_count && status == QD_OK; i++)
+        status = qd_queue_add(*queue, options->experiments[i], configure, options);
+    return qd_processes_agree(ctx, options->processes, status);
+}
+
+/* The one run that this process, or these processes, are for; NULL: none, or a queue. */
+static qd_experiment *single_run(qd_queue *queue, const run_options *options)
+{
+    const int count = qd_queue_count(queue), wanted = count == 1 && options->only == 0 ? 1 : options->only;
+    return wanted > 0 && wanted <= count ? qd_queue_get(queue, wanted - 1) : NULL;
+}
+
 static int run_all(qd_context *ctx, run_options *options)
 {
     qd_queue *queue = NULL;
-    int code = CLI_FAILED;
-    enum qd_status status = qd_queue_create(ctx, &queue);
-    for (size_t i = 0; i < options->experiment_count && status == QD_OK; i++)
-        status = qd_queue_add(queue, options->experiments[i], configure, options);
-    if (status == QD_OK && (options->dry_run || qd_queue_count(queue) > 1)) {
-        code = run_queue(ctx, queue, options);
-    } else {
-        if (status == QD_OK)
-            status = run_and_print(qd_queue_get(queue, 0), options);
+    int code;
+    const enum qd_status status = make_queue(ctx, options, &queue);
+    qd_experiment *single = status == QD_OK ? single_run(queue, options) : NULL;
+    if (status != QD_OK)
         code = cli_report(ctx, status);
+    else if (!single && options->only > 0)
+        code = cli_error(QD_ERR_USAGE, "--only %d: there are %d runs", options->only, qd_queue_count(queue));
+    else if (!single && options->processes)
+        code = cli_error(QD_ERR_USAGE,
+                         "%d processes train one run together, and these are %d runs; choose one with --only N, or "
+                         "start one process for the queue",
+                         qd_processes_count(options->processes), qd_queue_count(queue));
+    else if (options->dry_run || !single)
+        code = run_queue(ctx, queue, options);
+    else
+        code = cli_report(ctx, run_and_print(single, options));
+    qd_queue_destroy(queue);
+    return code;
+}
+
+/* A process that does not lead tells nothing: the leader does. */
+static void follow(qd_context *ctx, run_options *options)
+{
+    qd_queue *queue = NULL;
+    options->common.silent = true;
+    qd_experiment *single = make_queue(ctx, options, &queue) == QD_OK ? single_run(queue, options) : NULL;
+    if (single && !options->dry_run) {
+        catch_signals(on_signal);
+        (void)qd_experiment_run(single, &(qd_run_options){.processes = options->processes});
     }
     qd_queue_destroy(queue);
+}
+
+static int run_together(qd_context *ctx, run_options *options)
+{
+    int code = CLI_DONE;
+    const enum qd_status status = qd_processes_join(ctx, &interrupts, &options->processes);
+    if (status != QD_OK)
+        return cli_report(ctx, status);
+    if (qd_processes_rank(options->processes) == 0)
+        code = run_all(ctx, options);
+    else
+        follow(ctx, options);
+    qd_processes_leave(options->processes);
     return code;
 }
 
@@ -236,7 +292,9 @@ int cli_command_run(int argc, char **argv)
                "--set num_epochs=10 --set models='[\"resnet18\"]'\n\n"
                "quantdrift run experiments/causes.json --dry-run\n\n"
                "An interrupt (Ctrl-C) finishes the step under way and leaves a checkpoint; a second one stops at "
-               "once. --resume continues to the same bits.",
+               "once. --resume continues to the same bits.\n\n"
+               "Started by mpirun (a build with MPI=1), the processes train together, each with its part of every "
+               "batch: mpirun -np 4 quantdrift run EXPERIMENT.json",
         .children = cli_common_children,
     };
     run_options options = {.jobs = 1,
@@ -250,7 +308,10 @@ int cli_command_run(int argc, char **argv)
     }
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     const enum qd_status status = cli_create_context(&options.common, &ctx);
-    code = status == QD_OK ? run_all(ctx, &options) : cli_exit_code(status);
+    if (status != QD_OK)
+        code = cli_exit_code(status);
+    else
+        code = cli_launched_processes() > 1 ? run_together(ctx, &options) : run_all(ctx, &options);
 done:
     qd_context_destroy(ctx);
     free(options.experiments);

@@ -50,6 +50,8 @@ const struct argp_child cli_common_children[] = {{&cli_common_argp, 0, "Common o
 static void log_line(void *user, enum qd_log_level level, const char *line)
 {
     cli_common *common = user;
+    if (common->silent)
+        return;
     if (common->started)
         cli_progress_log(&common->progress, level, line);
     else

@@ -58,6 +58,7 @@ typedef struct qd_config {
     double range_penalty, gamma_clamp; /* 0: off */
     int64_t image_size;
     bool drop_last;
+    bool sync_batchnorm;
     int64_t num_classes;    /* QD_CONFIG_NULL: as many as there are folders */
     int head;               /* enum qd_head */
     int64_t max_steps;      /* QD_CONFIG_NULL: no limit */

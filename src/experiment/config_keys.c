@@ -57,6 +57,8 @@ static const qd_config_key keys[] = {
      "side of the network's square input, pixels"},
     {"drop_last", QD_KEY_BOOL, AT(drop_last), 0, 0, NULL, QD_DECIDES_TRAINING,
      "leave out a last training batch that is not full"},
+    {"sync_batchnorm", QD_KEY_BOOL, AT(sync_batchnorm), 0, 0, NULL, QD_DECIDES_TRAINING,
+     "of several processes (mpirun): BatchNorm's statistics are those of the whole batch, not of each one's part"},
     {"num_classes", QD_KEY_INT_OR_NULL, AT(num_classes), 2, 65536, NULL, QD_DECIDES_TRAINING,
      "classes, checked against the folders; null: as many as there are"},
     {"head", QD_KEY_CHOICE, AT(head), 0, 0, qd_head_names, QD_DECIDES_TRAINING,

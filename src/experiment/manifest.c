@@ -139,7 +139,7 @@ static void add_kernels(tree *t, cJSON *parent, enum qd_isa isa)
 #undef ADD_KERNEL
 }
 
-static void add_surroundings(tree *t, cJSON *root, qd_context *ctx, int64_t loader_threads)
+static void add_surroundings(tree *t, cJSON *root, qd_context *ctx, const qd_manifest_entries *entries)
 {
     const qd_build_info build = qd_build_info_get();
     char cpu[QD_CPU_MODEL_BYTES];
@@ -157,7 +157,8 @@ static void add_surroundings(tree *t, cJSON *root, qd_context *ctx, int64_t load
     add_text(t, machine, "cpu", cpu);
     add_text(t, machine, "instruction_set", qd_isa_name(qd_context_isa(ctx)));
     add_item(t, machine, "threads", qd_json_int(qd_context_threads(ctx)));
-    add_item(t, machine, "loader_threads", qd_json_int(loader_threads));
+    add_item(t, machine, "loader_threads", qd_json_int(entries->loader_threads));
+    add_item(t, machine, "processes", qd_json_int(entries->processes));
     add_kernels(t, add_object(t, machine, "kernels"), qd_context_isa(ctx));
 }
 
@@ -192,7 +193,7 @@ enum qd_status qd_manifest_write(qd_context *ctx, const char *folder, const qd_m
     add_item(&t, root, "interruptions", cJSON_Duplicate(entries->interruptions, true));
     add_text(&t, root, "configuration_hash", entries->configuration_hash);
     add_text(&t, root, "data_fingerprint", entries->data_fingerprint);
-    add_surroundings(&t, root, ctx, entries->loader_threads);
+    add_surroundings(&t, root, ctx, entries);
     QD_TRY_GOTO(add_files(&t, root, ctx, folder, entries));
     if (root && path && t.ok)
         status = qd_json_write(ctx, path, root);

@@ -41,6 +41,7 @@ typedef struct qd_manifest_entries {
     const cJSON *interruptions;            /* an array */
     const char *configuration_hash, *data_fingerprint;
     int64_t loader_threads;
+    int64_t processes;        /* that train together */
     const char *const *files; /* names below the folder, whose hashes are taken */
     int file_count;
 } qd_manifest_entries;

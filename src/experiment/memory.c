@@ -1,6 +1,7 @@
 /* Planned memory against what the machine has, before anything is trained. */
 #include "base/cpu.h"
 #include "base/error.h"
+#include "experiment/data_parallel.h"
 #include "experiment/run.h"
 #include "quantize/qat.h"
 #include <stdlib.h>
@@ -18,7 +19,7 @@ static enum qd_status model_bytes(qd_run *run, const qd_model_info *model, doubl
     const qd_quant_recipe *recipe = &config->quantization.recipe;
     size_t training, inference, observing, quantized = 0, aware = 0;
     QD_TRY(qd_model_build(run->ctx, model, &model_config, &graph));
-    QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_TRAINING(config->batch_size), &training));
+    QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_TRAINING(qd_run_batch_part(run)), &training));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_INFERENCE(config->batch_size), &inference));
     QD_TRY_GOTO(qd_plan_bytes(run->ctx, graph, QD_F32, &QD_PLAN_OBSERVING(config->batch_size), &observing));
     if (config->quantization.enabled || config->qat.num_epochs > 0)

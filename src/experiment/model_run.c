@@ -1,6 +1,7 @@
 /* One model from its first draw to its last epoch. */
 #include "base/error.h"
 #include "base/file.h"
+#include "experiment/data_parallel.h"
 #include "experiment/run.h"
 #include "formats/event_file.h"
 #include "train/optimizer.h"
@@ -41,6 +42,8 @@ qd_loader_config qd_run_loader_config(const qd_run *run, const qd_graph *graph, 
         .loader_threads = (int)run->loader_threads,
         .prefetch_batches = PREFETCH_BATCHES,
         .cache_images = config->cache_images,
+        .part = run->processes ? run->processes->rank : 0,
+        .parts = run->processes ? run->processes->size : 0,
     };
 }
 
@@ -78,7 +81,7 @@ static enum qd_status check_batch_of_one(const qd_model_run *m)
 
 /* ---- setting up ---- */
 
-enum qd_status qd_model_run_set_up(qd_model_run *m)
+enum qd_status qd_model_run_make_network(qd_model_run *m)
 {
     const qd_run *run = m->run;
     qd_context *ctx = run->ctx;
@@ -91,8 +94,10 @@ enum qd_status qd_model_run_set_up(qd_model_run *m)
     QD_TRY(qd_loader_create(ctx, &loader, &m->val_loader));
     QD_TRY(qd_state_create(ctx, m->graph, QD_F32, true, &m->state));
     const qd_trainer_config trainer = {
-        .batch_size = config->batch_size,
+        .batch_size = qd_run_batch_part(run),
         .head = m->model_config.head,
+        .processes = run->processes,
+        .sync_batchnorm = config->sync_batchnorm,
         .sgd = {.momentum = config->momentum,
                 .weight_decay = config->weight_decay,
                 .spare_batchnorm = !config->weight_decay_batchnorm,
@@ -101,8 +106,21 @@ enum qd_status qd_model_run_set_up(qd_model_run *m)
     return qd_plan_create(ctx, m->graph, m->state, &QD_PLAN_INFERENCE(config->batch_size), &m->inference);
 }
 
+enum qd_status qd_model_run_set_up(qd_model_run *m)
+{
+    const qd_run *run = m->run;
+    int model_index = 0;
+    while (run->config->models[model_index] != m->model)
+        model_index++;
+    QD_TRY(qd_order_set_up(m, model_index));
+    m->ordered = true;
+    return qd_agree(run->ctx, run->processes, qd_model_run_make_network(m));
+}
+
 void qd_model_run_tear_down(qd_model_run *m)
 {
+    if (m->ordered)
+        qd_order_tear_down(m);
     qd_plan_destroy(m->inference);
     qd_trainer_destroy(m->trainer);
     qd_loader_destroy(m->train_loader);
@@ -231,9 +249,13 @@ static enum qd_status on_validation_step(void *user, const qd_step_report *repor
 
 enum qd_status qd_model_run_validate(qd_model_run *m)
 {
-    const qd_evaluate_options options = {
-        .epoch = m->epoch, .head = m->model_config.head, .on_step = on_validation_step, .user = m};
+    const qd_evaluate_options options = {.epoch = m->epoch,
+                                         .head = m->model_config.head,
+                                         .on_step = on_validation_step,
+                                         .user = m,
+                                         .processes = m->run->processes};
     qd_progress_begin(m, "validate");
+    QD_TRY(qd_order_validation(m));
     QD_TRY(qd_evaluate(m->run->ctx, m->graph, m->inference, m->val_loader, &m->rng, &options, &m->validation));
     double seconds = qd_progress_phase_seconds(m);
     m->results.timing.validate_s += seconds;
@@ -280,6 +302,7 @@ static enum qd_status train_epoch(qd_model_run *m)
     const int64_t steps_before = m->steps, images_before = m->begun.totals.count;
     m->phase_epoch = m->epoch + 1;
     qd_progress_begin(m, "train");
+    QD_TRY(qd_order_training(m, &options));
     QD_TRY(qd_trainer_run_epoch(m->trainer, m->train_loader, &m->begun, &m->steps, &options));
     m->rng = m->begun.consumed;
     double seconds = qd_progress_phase_seconds(m);

@@ -69,6 +69,7 @@ static enum qd_status write_manifest(const qd_run *run, const qd_record *record,
                                          .configuration_hash = record->configuration_hash,
                                          .data_fingerprint = run->data_fingerprint,
                                          .loader_threads = run->loader_threads,
+                                         .processes = run->processes ? run->processes->size : 1,
                                          .files = (const char *const *)files,
                                          .file_count = file_count};
     const enum qd_status status = qd_manifest_write(run->ctx, run->config->output_dir, &entries);

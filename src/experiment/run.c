@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/sha256.h"
+#include "experiment/data_parallel.h"
 #include "experiment/record.h"
 #include "experiment/selection.h"
 #include <stdlib.h>
@@ -127,40 +128,78 @@ static enum qd_status run_models(qd_run *run, qd_experiment *experiment)
     return QD_OK;
 }
 
+/* What one process does alone when there are several: the others would wait for hours. */
+static enum qd_status check_processes(const qd_run *run)
+{
+    const qd_config *config = run->config;
+    if (!run->processes)
+        return QD_OK;
+    const int size = run->processes->size;
+    if (config->batch_size < size)
+        return qd_fail(
+            run->ctx, QD_ERR_USAGE,
+            "training with %d processes: a batch of %lld has no image for some of them; start at most as many "
+            "processes as batch_size says",
+            size, (long long)config->batch_size);
+    if (config->qat.num_epochs > 0)
+        return qd_fail(
+            run->ctx, QD_ERR_USAGE,
+            "training with %d processes: quantization-aware training is for one; set qat.num_epochs to 0, and "
+            "let one process go on afterwards with --resume and qat.num_epochs as it is",
+            size);
+    return QD_OK;
+}
+
+/* What every process of a run needs before the first model. */
+static enum qd_status prepare(qd_run *run)
+{
+    const qd_config *config = run->config;
+    if (config->threads > 0)
+        QD_TRY(qd_context_set_threads(run->ctx, (int)config->threads));
+    run->loader_threads = config->loader_threads > 0 ? config->loader_threads : qd_context_threads(run->ctx);
+    QD_TRY(check_processes(run));
+    QD_TRY(qd_run_open_data(run));
+    return qd_run_count_classes(run);
+}
+
+/* The process that is alone, or leads. */
+static enum qd_status lead(qd_run *run, qd_experiment *experiment)
+{
+    qd_context *ctx = run->ctx;
+    const qd_config *config = run->config;
+    run->checkpoint_folder = qd_format("%s/checkpoints", config->output_dir);
+    if (!run->checkpoint_folder)
+        return qd_fail(ctx, QD_ERR_MEMORY, "run: out of memory");
+    QD_TRY(qd_record_open(run, run->record));
+    QD_TRY(qd_resume_prepare_folder(run));
+    if (run->record->settled) {
+        for (int i = 0; i < config->model_count; i++)
+            qd_log(ctx, QD_LOG_INFO, "%s: complete, not trained again", config->models[i]->display_name);
+        return QD_OK;
+    }
+    QD_TRY(qd_record_begin(run, run->record));
+    log_skipped_images(run);
+    QD_TRY(qd_run_check_memory(run));
+    if (run->options->step_log_path)
+        QD_TRY(qd_step_log_open(ctx, run->options->step_log_path, run->options->resume, &run->step_log));
+    QD_TRY(qd_run_load_log_batches(run));
+    return run_models(run, experiment);
+}
+
 enum qd_status qd_experiment_run(qd_experiment *experiment, const qd_run_options *options)
 {
     static const qd_run_options no_options = {0};
-    qd_context *ctx = experiment->ctx;
-    qd_run run = {.ctx = ctx, .config = &experiment->config, .options = options ? options : &no_options};
-    const qd_config *config = run.config;
+    qd_run run = {.ctx = experiment->ctx, .config = &experiment->config, .options = options ? options : &no_options};
     qd_record record = {0};
-    enum qd_status status = QD_OK;
     run.record = &record;
-    if (config->threads > 0)
-        QD_TRY(qd_context_set_threads(ctx, (int)config->threads));
-    run.loader_threads = config->loader_threads > 0 ? config->loader_threads : qd_context_threads(ctx);
-    run.checkpoint_folder = qd_format("%s/checkpoints", config->output_dir);
-    if (!run.checkpoint_folder)
-        return qd_fail(ctx, QD_ERR_MEMORY, "run: out of memory");
-
-    QD_TRY_GOTO(qd_run_open_data(&run));
-    QD_TRY_GOTO(qd_run_count_classes(&run));
-    QD_TRY_GOTO(qd_record_open(&run, &record));
-    QD_TRY_GOTO(qd_resume_prepare_folder(&run));
-    if (record.settled) {
-        for (int i = 0; i < config->model_count; i++)
-            qd_log(ctx, QD_LOG_INFO, "%s: complete, not trained again", config->models[i]->display_name);
-        goto fail;
+    run.processes = qd_processes_communicator(run.options->processes);
+    enum qd_status status = qd_processes_meet(&run, prepare(&run));
+    if (status == QD_OK && qd_processes_rank(run.options->processes) > 0) {
+        status = qd_run_follow(&run);
+    } else if (status == QD_OK) {
+        status = qd_record_close(&run, &record, lead(&run, experiment));
+        qd_order_end(&run);
     }
-    QD_TRY_GOTO(qd_record_begin(&run, &record));
-    log_skipped_images(&run);
-    QD_TRY_GOTO(qd_run_check_memory(&run));
-    if (run.options->step_log_path)
-        QD_TRY_GOTO(qd_step_log_open(ctx, run.options->step_log_path, run.options->resume, &run.step_log));
-    QD_TRY_GOTO(qd_run_load_log_batches(&run));
-    QD_TRY_GOTO(run_models(&run, experiment));
-fail:
-    status = qd_record_close(&run, &record, status);
     qd_run_close(&run);
     return status;
 }

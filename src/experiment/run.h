@@ -24,6 +24,7 @@ typedef struct qd_run {
     qd_context *ctx;
     const qd_config *config;
     const qd_run_options *options;
+    const qd_communicator *processes; /* that train together; NULL: this one alone */
     int64_t loader_threads;
     int64_t class_count;
     qd_dataset *training, *validation;
@@ -55,6 +56,7 @@ typedef struct qd_model_run {
     qd_trainer *trainer;
     qd_plan *inference;
     qd_loader *train_loader, *val_loader;
+    bool ordered; /* the other processes were told to set it up */
     qd_results results;
     qd_event_file *events; /* NULL: none wanted */
     qd_totals validation;  /* of the epoch just validated */
@@ -99,9 +101,13 @@ enum qd_status qd_run_count_classes(qd_run *run);
 /* Trains, logs and quantizes one model, from what resume.c found or from the start; run->rng moves on. */
 enum qd_status qd_model_run_execute(qd_run *run, int model_index);
 
-/* Network, trainer, loaders and inference plan, and taking them down again; half-built is accepted there. */
+/* Network, trainer, loaders and inference plan, in all processes, and taking them down again; half-built is accepted
+ * there. */
 enum qd_status qd_model_run_set_up(qd_model_run *m);
 void qd_model_run_tear_down(qd_model_run *m);
+
+/* The same in this process alone. */
+enum qd_status qd_model_run_make_network(qd_model_run *m);
 
 /* Loss and accuracy of the network as it is after m->epoch, into m->validation. */
 enum qd_status qd_model_run_validate(qd_model_run *m);

@@ -48,6 +48,48 @@ static void replace_in_file(const char *path, const char *from, const char *to)
     free(text);
 }
 
+/* As an array of jobs on a cluster starts them. */
+Test(queue, one_run_of_it_can_be_chosen_by_number)
+{
+    tiny t = tiny_create();
+    char *path = write_experiment(&t, "grid.json",
+                                  "{\"base\": \"tiny.json\", \"models\": \"resnet18\", \"max_steps\": 1, "
+                                  "\"quantization\": {\"enabled\": false}, \"grid\": {\"seed\": [1, 2, 3]}}");
+    char *first = test_folder_path(t.out, "seed_1"), *second = test_folder_path(t.out, "seed_2");
+    outcome shown = QUANTDRIFT("run", path, "--only", "2", "-q");
+    expect_done(&shown);
+    expect_piece(shown.out, "ResNet18");
+    outcome_free(&shown);
+    cr_assert(qd_file_exists(second));
+    cr_assert_not(qd_file_exists(first));
+    expect_refusal(QUANTDRIFT("run", path, "--only", "4", "-q"), 2, "--only 4: there are 3 runs");
+    free(first);
+    free(second);
+    free(path);
+    tiny_destroy(&t);
+}
+
+/* Without MPI each of them would train the whole, into the same folder. */
+Test(queue, several_processes_are_refused_by_a_build_without_mpi)
+{
+    char *path = program_build_path("quantdrift");
+    const bool has_mpi = strstr(path, "-mpi");
+    free(path);
+    if (has_mpi)
+        cr_skip_test("a build with MPI, which scripts/check_mpi.sh tests");
+    static const char *const variables[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
+    tiny t = tiny_create();
+    for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++) {
+        setenv(variables[i], "2", 1);
+        expect_refusal(QUANTDRIFT("run", t.experiment), 2, "built without MPI");
+        setenv(variables[i], "1", 1);
+        expect_refusal(QUANTDRIFT("run", t.experiment, "--only", "2"), 2, "there are 1 runs");
+        unsetenv(variables[i]);
+    }
+    cr_assert_not(qd_file_exists(t.out));
+    tiny_destroy(&t);
+}
+
 Test(queue, a_dry_run_tells_and_touches_nothing)
 {
     tiny t = tiny_create();
