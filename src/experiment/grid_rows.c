@@ -354,12 +354,87 @@ static enum qd_status print_checkpoint(const qd_grid_rows *rows, FILE *stream, c
     return QD_OK;
 }
 
+/* What a table of many rows is read for: the post's recipe, and the one that comes out first (of equals, the earlier). */
+typedef struct leaders {
+    const cJSON *post, *best; /* NULL: there is none */
+    int count;                /* rows of the checkpoint */
+} leaders;
+
+static enum qd_status find_leaders(const qd_grid_rows *rows, const char *sha256, leaders *out)
+{
+    qd_config plain;
+    const cJSON *row;
+    *out = (leaders){0};
+    QD_TRY(qd_config_init(rows->ctx, &plain));
+    char *wanted = qd_grid_recipe_line(&plain);
+    enum qd_status status = wanted ? QD_OK : fail_memory(rows);
+    cJSON_ArrayForEach(row, rows->rows)
+    {
+        qd_config recipe;
+        if (status != QD_OK || strcmp(text_of(row, "checkpoint_sha256"), sha256) != 0)
+            continue;
+        status = read_recipe(rows->ctx, rows->path, row, &recipe);
+        if (status != QD_OK)
+            continue;
+        char *line = qd_grid_recipe_line(&recipe);
+        if (!line)
+            status = fail_memory(rows);
+        else if (strcmp(line, wanted) == 0)
+            out->post = row;
+        if (!out->best || number_of(row, "accuracy") > number_of(out->best, "accuracy"))
+            out->best = row;
+        out->count++;
+        free(line);
+        qd_config_free(&recipe);
+    }
+    free(wanted);
+    qd_config_free(&plain);
+    return status;
+}
+
+/* One leader in words: what it is, its accuracy, what it loses. */
+static enum qd_status print_leader(const qd_grid_rows *rows, FILE *stream, const char *title, const cJSON *row)
+{
+    qd_config recipe;
+    QD_TRY(read_recipe(rows->ctx, rows->path, row, &recipe));
+    char *text = qd_grid_recipe_text(&recipe);
+    qd_config_free(&recipe);
+    if (!text)
+        return fail_memory(rows);
+    fprintf(stream, "  - %s: %s: %.2f %%, %.2f points below float (%.2f to %.2f)\n", title, text,
+            number_of(row, "accuracy"), number_of(row, "drop"), number_of(row, "drop_low"), number_of(row, "drop_high"));
+    free(text);
+    return QD_OK;
+}
+
+static enum qd_status print_leaders(const qd_grid_rows *rows, FILE *stream, const cJSON *first)
+{
+    leaders found;
+    QD_TRY(find_leaders(rows, text_of(first, "checkpoint_sha256"), &found));
+    fprintf(stream, "- %s, `%s`, %.2f %% in float\n", text_of(first, "model"), text_of(first, "checkpoint"),
+            number_of(first, "float_accuracy"));
+    if (found.post)
+        QD_TRY(print_leader(rows, stream, "the post's recipe", found.post));
+    char title[32];
+    snprintf(title, sizeof title, "best of %d", found.count);
+    return print_leader(rows, stream, title, found.best);
+}
+
 enum qd_status qd_grid_rows_write_table(const qd_grid_rows *rows)
 {
     enum qd_status status = QD_OK;
     qd_atomic_file file;
     const cJSON *row;
     QD_TRY(qd_atomic_open(rows->ctx, rows->table_path, &file));
+    cJSON_ArrayForEach(row, rows->rows)
+    {
+        if (!is_later_row(rows->rows, row))
+            QD_TRY_GOTO(print_leaders(rows, file.stream, row));
+    }
+    if (rows->rows->child)
+        fputs("\nThe best of many recipes is the best on these images: part of its lead is luck of the choice, and other "
+              "images would show less.\n\n",
+              file.stream);
     fputs("| model | checkpoint | weights | activations | ranges | remedies and differences | form | float acc % | "
           "acc % | drop | 95 % interval | recovered | s |\n|---|---|---|---|---|---|---|--:|--:|--:|---|--:|--:|\n",
           file.stream);

@@ -109,7 +109,11 @@ Test(grid, rows_are_what_quantize_and_eval_say)
     }
     cJSON_Delete(root);
     char *table = program_read_file(b.table, NULL);
-    cr_assert_eq(count_of(table, "\n"), 8, "%s", table);
+    /* Checkpoint, the post's recipe, the best, a warning between blank lines, the table's head and six rows. */
+    cr_assert_eq(count_of(table, "\n"), 3 + 3 + 8, "%s", table);
+    cr_assert_not_null(strstr(table, "  - the post's recipe: S8 per tensor, S8 affine, minmax: "), "%s", table);
+    cr_assert_not_null(strstr(table, "  - best of 6: "), "%s", table);
+    cr_assert_not_null(strstr(table, "luck of the choice"), "%s", table);
     cr_assert_not_null(strstr(table, "| S4 per tensor | S8 affine | minmax | equalize + correct_bias | integer |"),
                        "%s", table);
     cr_assert_not_null(strstr(table, "| S8 per tensor | S8 affine | dynamic | - | simulated |"), "%s", table);
