@@ -144,7 +144,7 @@ aarch64: ## cross-build for aarch64 and run a subset of the tests under qemu-use
 	    SUITE="kernels unit"
 
 # Needs clang. Inputs that reach new code are kept in build/fuzz/; a finding is left in the current folder.
-FUZZ_TARGETS := pth pickle safetensors onnx encodings quantized config results image
+FUZZ_TARGETS := pth pickle safetensors onnx encodings quantized config grid results image
 FUZZ_SECONDS ?= 60
 fuzz: ## fuzz every reader of foreign files; FUZZ_SECONDS=3600 FUZZ_TARGETS="pth onnx" chooses
 	@$(MAKE) --no-print-directory build/clang/libquantdrift.a CC=clang CFLAGS='$(DEFAULT_CFLAGS)'
@@ -166,7 +166,7 @@ each-fault: $(BUILD)/quantdrift $(FAULT_PROGRAM)
 # kernels would take minutes to compile.
 FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard $(addsuffix /*.c,src/base src/tensor src/formats src/dataset))) \
                 src/exchange/inspect_onnx.c tests/fuzz/fuzz_targets.c \
-                $(addprefix src/experiment/,config.c config_keys.c experiment_file.c results.c results_read.c)) \
+                $(addprefix src/experiment/,config.c config_keys.c experiment_file.c grid_file.c recipe_lists.c results.c results_read.c)) \
                 $(PROTO_HEADERS:.h=.o)
 fuzzers: $(FUZZ_TARGETS:%=$(BUILD)/fuzz_%)
 

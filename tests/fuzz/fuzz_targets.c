@@ -2,6 +2,7 @@
 #include "dataset/image_io.h"
 #include "exchange/inspect_onnx.h"
 #include "experiment/experiment_file.h"
+#include "experiment/grid_file.h"
 #include "experiment/results.h"
 #include "formats/encodings.h"
 #include "formats/pth_impl.h"
@@ -144,6 +145,32 @@ enum qd_status fuzz_config(qd_context *ctx, const uint8_t *data, size_t size)
     qd_experiment_file_close(&file);
     close(bytes.descriptor);
     return as_input(status);
+}
+
+enum qd_status fuzz_grid(qd_context *ctx, const uint8_t *data, size_t size)
+{
+    memory_file bytes = create_file(data, size);
+    qd_grid_file file = {0};
+    enum qd_status status = qd_grid_file_read(ctx, bytes.path, &file);
+    for (int i = 0; status == QD_OK && i < file.count; i++) {
+        /* What is written of a recipe into grid.json must be readable again, to the same recipe. */
+        qd_config again;
+        cJSON *json = qd_grid_recipe_json(&file.recipes[i]);
+        status = json ? qd_config_init(ctx, &again) : QD_ERR_MEMORY;
+        if (status == QD_OK) {
+            status = qd_grid_recipe_apply(ctx, &again, "grid.json", json);
+            char *first = qd_grid_recipe_line(&file.recipes[i]), *second = qd_grid_recipe_line(&again);
+            if (status != QD_OK || !first || !second || strcmp(first, second) != 0)
+                abort();
+            free(first);
+            free(second);
+            qd_config_free(&again);
+        }
+        cJSON_Delete(json);
+    }
+    qd_grid_file_free(&file);
+    close(bytes.descriptor);
+    return status == QD_ERR_USAGE ? QD_ERR_INPUT : status; /* a file of the caller's choice */
 }
 
 enum qd_status fuzz_results(qd_context *ctx, const uint8_t *data, size_t size)

@@ -12,6 +12,7 @@
     X(encodings)   /* JSON of scales */                                                                              \
     X(quantized)   /* a quantized model's header, which its digest would keep mutations from */                      \
     X(config)      /* an experiment file: its keys and the points of its grid */                                     \
+    X(grid)        /* recipes of a grid */                                                                           \
     X(results)     /* results of a run */                                                                            \
     X(image)       /* JPEG and PNG */
 
