@@ -419,6 +419,33 @@ Test(calibrators, constants_and_zeros_are_defined)
     qd_context_destroy(ctx);
 }
 
+/* A constant has no width; an outlier of one batch stays by its share, and decides the range all the same. */
+Test(calibrators, edges_of_the_moving_average)
+{
+    static const qd_extremes zeros[] = {{0.0, 0.0}, {0.0, 0.0}}, constants[] = {{-2.5, -2.5}, {-2.5, -2.5}};
+    static const qd_extremes outlier[] = {{-1.0, 2.0}, {-1.0, 1e30}, {-1.0, 2.0}};
+    static const struct {
+        const qd_extremes *batches;
+        int count;
+        double min, max;
+    } cases[] = {{zeros, 2, 0.0, 0.0},
+                 {constants, 2, -2.5, -2.5},
+                 {outlier, 1, -1.0, 2.0},
+                 {outlier, 3, -1.0, 0.99 * (0.99 * 2.0 + 0.01 * 1e30) + 0.01 * 2.0}};
+    qd_context *ctx = test_context_create(1);
+    qd_calibrator_settings settings = settings_of("moving_minmax");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const qd_calibrator_input input = {
+            .ctx = ctx, .settings = &settings, .bits = 8, .batches = cases[i].batches, .batch_count = cases[i].count};
+        qd_extremes range;
+        TEST_OK(ctx, qd_calibrator_moving_minmax.choose(&input, &range));
+        /* A rounding in each of two updates. */
+        cr_assert_float_eq(range.min, cases[i].min, 4e-16 * fabs(cases[i].min), "case %zu: %g", i, range.min);
+        cr_assert_float_eq(range.max, cases[i].max, 4e-16 * fabs(cases[i].max), "case %zu: %g", i, range.max);
+    }
+    qd_context_destroy(ctx);
+}
+
 /* One value of 1e30 among 30000: percentile and entropy clip it, mse keeps it because clipping costs its square. */
 Test(calibrators, an_outlier_of_1e30)
 {

@@ -112,6 +112,35 @@ Test(quant_ranges, minmax_is_the_widest)
     qd_context_destroy(ctx);
 }
 
+/* Before anything is counted: a histogram has no place for them, a moving average would keep them for ever. */
+Test(quant_ranges, nan_and_infinity_are_refused_whatever_chooses)
+{
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    qd_context *ctx = test_context_create(1);
+    quant_network network = quant_network_create(ctx, "small", 2);
+    qd_quant_scheme scheme = qd_quant_scheme_defaults();
+    for (int k = 0; qd_calibrator_name(k); k++)
+        for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+            qd_calibrator_settings settings = qd_calibrator_settings_defaults();
+            qd_qgraph *q = NULL;
+            qd_ranges *ranges = NULL;
+            bool histograms;
+            settings.name = qd_calibrator_name(k);
+            network.images[7] = 0.5f;
+            TEST_OK(ctx, qd_qgraph_create(ctx, network.graph, network.state, &scheme, 2, &q));
+            TEST_OK(ctx, qd_ranges_need_histograms(ctx, &settings, &histograms));
+            TEST_OK(ctx, qd_ranges_create(q, histograms, &ranges));
+            TEST_OK(ctx, qd_ranges_observe(ranges, network.images, 2));
+            network.images[7] = bad[i];
+            TEST_FAILS(ctx, qd_ranges_observe(ranges, network.images, 2), QD_ERR_NUMERIC,
+                       "calibrate 'input': expected finite values");
+            qd_ranges_destroy(ranges);
+            qd_qgraph_destroy(q);
+        }
+    quant_network_free(&network);
+    qd_context_destroy(ctx);
+}
+
 Test(quant_ranges, misuse_is_refused)
 {
     qd_context *ctx = test_context_create(1);
