@@ -110,6 +110,11 @@ Test(queue, a_dry_run_tells_and_touches_nothing)
     expect_done(&shown);
     expect_piece(shown.out, "measured here");
     outcome_free(&shown);
+    /* Two epochs more, of 5 steps each, in each of the four. */
+    shown = QUANTDRIFT("run", path, "--dry-run", "--rate", "100", "--set", "qat.num_epochs=2");
+    expect_done(&shown);
+    expect_piece(shown.out, "to do, at most             76 ");
+    outcome_free(&shown);
     expect_refusal(QUANTDRIFT("run", path, "--dry-run", "--rate", "9", "--set", "seed=1"), 2, "'seed' is given");
     free(path);
     tiny_destroy(&t);
