@@ -31,8 +31,11 @@ QD_LIBS  := -lopenblas -lpng -ljpeg -lcjson -lzip -lprotobuf-c -lm -lpthread
 # The folder's name tells the compiler and the sanitizers; other flags than the default ones add their hash.
 DEFAULT_CFLAGS := -O3 -g
 FLAGS_HASH := $(if $(filter-out $(DEFAULT_CFLAGS),$(CFLAGS))$(filter-out $(CFLAGS),$(DEFAULT_CFLAGS)),-$(shell printf '%s' '$(CFLAGS)' | sha256sum | cut -c1-8))
-BUILD ?= build/$(subst $(space),-,$(notdir $(CC)))$(if $(MPI),-mpi)$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(FLAGS_HASH)
+BUILD ?= build/$(subst $(space),-,$(notdir $(CC)))$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(FLAGS_HASH)
 QD_CFLAGS += -I$(BUILD)/generated
+# With MPI all objects but one are the same; library and program stand beside the plain ones.
+LIBRARY := $(BUILD)/libquantdrift$(if $(MPI),-mpi).a
+PROGRAM := $(BUILD)/quantdrift$(if $(MPI),-mpi)
 # The header's path as a system one: its warnings are not ours.
 MPI_CFLAGS := $(if $(MPI),$(patsubst -I%,-isystem %,$(shell mpicc --showme:compile)))
 QD_LIBS += $(if $(MPI),$(shell mpicc --showme:link))
@@ -77,18 +80,18 @@ BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(BUILD)/%,$(sort $(wildcard tests/
 .PHONY: all help run results test tests test-isa check setup lint format bench install sanitize thread-sanitize valgrind small-run aarch64 fuzz fuzzers faults each-fault clean FORCE
 .DELETE_ON_ERROR:
 
-all: $(BUILD)/libquantdrift.a $(if $(CLI_SOURCES),$(BUILD)/quantdrift) ## build the library and the program
+all: $(LIBRARY) $(if $(CLI_SOURCES),$(PROGRAM)) ## build the library and the program
 
 help: ## list every target
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 run: setup ## install what is missing, build, train and quantize the demo, print its table
 	@$(MAKE) --no-print-directory all
-	$(BUILD)/quantdrift synth --out data/synth
-	$(BUILD)/quantdrift run experiments/demo.json --resume
+	$(PROGRAM) synth --out data/synth
+	$(PROGRAM) run experiments/demo.json --resume
 
 results: all ## make tables, pages and plots of the results again from their JSON and say whether anything differs
-	@scripts/make_results.sh $(BUILD)/quantdrift
+	@scripts/make_results.sh $(PROGRAM)
 
 test: setup ## install what is missing, build, run every test, say what was skipped
 	@$(MAKE) --no-print-directory check
@@ -96,21 +99,21 @@ test: setup ## install what is missing, build, run every test, say what was skip
 setup: ## install what building and testing need (by package name; sudo only when not root)
 	@scripts/setup.sh build test
 
-check: $(TEST_PROGRAMS) $(if $(filter cli faults,$(SUITE)),$(BUILD)/quantdrift $(FAULT_PROGRAM) $(BUILD)/onnx_reference) ## run the tests as they are; SUITE="unit kernels" chooses
+check: $(TEST_PROGRAMS) $(if $(filter cli faults,$(SUITE)),$(PROGRAM) $(FAULT_PROGRAM) $(BUILD)/onnx_reference) ## run the tests as they are; SUITE="unit kernels" chooses
 	@QD_SOURCE_DIR=. QD_BUILD_DIR='$(BUILD)' QD_EMULATOR='$(EMULATOR)' QD_CC='$(CC)' \
 	    QD_CFLAGS='$(QD_CFLAGS) $(CFLAGS)' QD_LIBS='$(QD_LIBS)' \
 	    scripts/run_tests.sh $(TEST_JOBS) $(TEST_PROGRAMS)
 
 # What lies below the command line, without the suites that no kernel touches. Sets with INT8 kernels alone take the float kernels of a set below.
 # The best set, named last, is what `make test` runs on.
-test-isa: $(TEST_PROGRAMS) $(BUILD)/quantdrift ## run the numeric tests for each instruction set but the best, the better ones masked
-	@set -e; for cpu in $$($(BUILD)/quantdrift --version | sed -n 's/^cpu *\(.*\) [^ ]*$$/\1/p'); do echo "-- at most $$cpu"; \
+test-isa: $(TEST_PROGRAMS) $(PROGRAM) ## run the numeric tests for each instruction set but the best, the better ones masked
+	@set -e; for cpu in $$($(PROGRAM) --version | sed -n 's/^cpu *\(.*\) [^ ]*$$/\1/p'); do echo "-- at most $$cpu"; \
 	    case $$cpu in *vnni | amx) suites=kernels ;; *) suites="kernels gradcheck parity property" ;; esac; \
 	    QD_TEST_CPU=$$cpu $(MAKE) --no-print-directory check SUITE="$$suites"; done
 
 tests: $(TEST_PROGRAMS) ## build the test programs without running them
 
-lint: $(BUILD)/generated/build_commit.h $(BUILD)/libquantdrift.a ## check include rule, names, lengths, formatting, static analysis
+lint: $(BUILD)/generated/build_commit.h $(LIBRARY) ## check include rule, names, lengths, formatting, static analysis
 	@$(foreach f,$(notdir $(ISA_FOLDERS)),ISA_FLAGS_$(f)='$(ISA_FLAGS_$(f))') scripts/lint/all.sh
 
 format: ## let clang-format lay out every source file
@@ -121,8 +124,8 @@ bench: $(BENCH_PROGRAMS) ## measure speed on this machine; CSV on the terminal a
 
 install: all ## copy binary, library and headers under DESTDIR and PREFIX
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib' '$(DESTDIR)$(PREFIX)/include/quantdrift'
-	install -m 755 $(BUILD)/quantdrift '$(DESTDIR)$(PREFIX)/bin/'
-	install -m 644 $(BUILD)/libquantdrift.a '$(DESTDIR)$(PREFIX)/lib/'
+	install -m 755 $(PROGRAM) '$(DESTDIR)$(PREFIX)/bin/'
+	install -m 644 $(LIBRARY) '$(DESTDIR)$(PREFIX)/lib/'
 	install -m 644 include/quantdrift/*.h '$(DESTDIR)$(PREFIX)/include/quantdrift/'
 
 sanitize: ## run the tests under the address and undefined-behaviour sanitizers
@@ -134,8 +137,8 @@ thread-sanitize: ## let clang's thread sanitizer watch loader, cache and progres
 valgrind: ## let valgrind watch the memory of a small run
 	@$(MAKE) --no-print-directory small-run \
 	    WATCHER='env -u OPENBLAS_CORETYPE valgrind -q --error-exitcode=9 --leak-check=full'
-small-run: $(BUILD)/quantdrift
-	@scripts/small_run.sh $(WATCHER) $(BUILD)/quantdrift
+small-run: $(PROGRAM)
+	@scripts/small_run.sh $(WATCHER) $(PROGRAM)
 
 # Property and fault suites repeat whole trainings: too slow under an emulator for what they add there.
 aarch64: ## cross-build for aarch64 and run a subset of the tests under qemu-user
@@ -159,7 +162,7 @@ FAULT_OPERATIONS := train resume quantize encodings import import-safetensors ex
 FAULT_COUNT ?= 100
 faults: ## let each allocation, write, fsync, rename, read of each operation fail; FAULT_COUNT=1000000 FAULT_OPERATIONS=import chooses
 	@$(MAKE) --no-print-directory each-fault SANITIZE=address,undefined CFLAGS='-O1 -g'
-each-fault: $(BUILD)/quantdrift $(FAULT_PROGRAM)
+each-fault: $(PROGRAM) $(FAULT_PROGRAM)
 	@set -e; for operation in $(FAULT_OPERATIONS); do tests/faults/each_fault.sh '$(BUILD)' $$operation $(FAULT_COUNT); done
 
 # The readers, instrumented. What else they name, such as the list of models, comes from the plain library: instrumented
@@ -181,7 +184,7 @@ clean: ## remove everything that was built
 FLAGS_TEXT = $(CC) $(QD_CFLAGS) $(CFLAGS) $(shell $(CC) --version 2>/dev/null | head -n 1)
 $(BUILD)/flags.txt: FORCE
 	@mkdir -p $(@D); printf '%s\n' '$(FLAGS_TEXT)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_TEXT)' > $@
-$(BUILD)/sources.txt: FORCE
+$(LIBRARY:.a=.sources.txt): FORCE
 	@mkdir -p $(@D); printf '%s\n' $(LIB_SOURCES) | cmp -s - $@ || printf '%s\n' $(LIB_SOURCES) > $@
 
 # What --version and results files say about the build.
@@ -210,36 +213,36 @@ $(BUILD)/%.o: %.c $(BUILD)/flags.txt | $(PROTO_HEADERS)
 	$(Q)$(CC) $(QD_CFLAGS) $(if $(WERROR),-Werror) $(QD_EXTRA) $(if $(filter tests/%,$<),$(TEST_CFLAGS)) $(CFLAGS) \
 	    $(ISA_FLAGS_$(notdir $(<D))) -MMD -MP -c -o $@ $<
 
-$(BUILD)/libquantdrift.a: $(LIB_OBJECTS) $(BUILD)/sources.txt
+$(LIBRARY): $(LIB_OBJECTS) $(LIBRARY:.a=.sources.txt)
 	$(if $(V),,@echo "  AR   $@")
 	$(Q)rm -f $@; $(AR) rcs $@ $(LIB_OBJECTS)
 
-$(BUILD)/quantdrift: $(CLI_OBJECTS) $(BUILD)/libquantdrift.a
+$(PROGRAM): $(CLI_OBJECTS) $(LIBRARY)
 	$(if $(V),,@echo "  LINK $@")
 	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
 
 # The program with one failure built in, for tests/faults/each_fault.sh.
 FAULT_CALLS := malloc calloc realloc reallocarray strdup strndup vasprintf open_memstream sigfillset
-$(BUILD)/quantdrift_faults: $(CLI_OBJECTS) $(BUILD)/tests/faults/program/fault_injection.o $(BUILD)/libquantdrift.a
+$(BUILD)/quantdrift_faults: $(CLI_OBJECTS) $(BUILD)/tests/faults/program/fault_injection.o $(LIBRARY)
 	$(if $(V),,@echo "  LINK $@")
 	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) $(FAULT_CALLS:%=-Wl,--wrap=%) -o $@ $^ $(QD_LIBS)
 
 define SUITE_RULE
-$(BUILD)/test_$(1): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/$(1)/*.c))) $(SUPPORT_OBJECTS) $(BUILD)/libquantdrift.a
+$(BUILD)/test_$(1): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/$(1)/*.c))) $(SUPPORT_OBJECTS) $(LIBRARY)
 	$$(if $$(V),,@echo "  LINK $$@")
 	$$(Q)$$(CC) $$(QD_CFLAGS) $$(CFLAGS) -o $$@ $$^ $$(QD_LIBS) $$(TEST_LIBS)
 endef
 $(foreach s,$(TEST_SUITES),$(eval $(call SUITE_RULE,$(s))))
 
-$(BUILD)/bench_%: $(BUILD)/tests/bench/bench_%.o $(BUILD)/libquantdrift.a
+$(BUILD)/bench_%: $(BUILD)/tests/bench/bench_%.o $(LIBRARY)
 	$(if $(V),,@echo "  LINK $@")
 	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $^ $(QD_LIBS)
 
 # Programs that scripts/ compare with other runtimes, and with several processes.
 $(BUILD)/mpi_steps: $(BUILD)/tests/support/shared_training.o
-$(BUILD)/%: $(BUILD)/tests/compare/%.o $(BUILD)/libquantdrift.a
+$(BUILD)/%: $(BUILD)/tests/compare/%.o $(LIBRARY)
 	$(if $(V),,@echo "  LINK $@")
-	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libquantdrift.a $(QD_LIBS)
+	$(Q)$(CC) $(QD_CFLAGS) $(CFLAGS) -o $@ $(filter %.o,$^) $(LIBRARY) $(QD_LIBS)
 
 .SECONDARY:
 -include $(LIB_OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(SUPPORT_OBJECTS:.o=.d) \

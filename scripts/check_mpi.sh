@@ -8,8 +8,8 @@ scripts/setup.sh mpi || {
     echo "check_mpi: skipped, Open MPI cannot be had here"
     exit 77
 }
-make --no-print-directory all build/gcc/quantdrift CC=gcc
-make --no-print-directory all build/gcc-mpi/mpi_steps CC=gcc MPI=1
+make --no-print-directory all CC=gcc
+make --no-print-directory all build/gcc/mpi_steps CC=gcc MPI=1
 
 # Containers run everything as root; there may be fewer cores than processes.
 [ "$(id -u)" -ne 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -37,7 +37,7 @@ for count in 2 4; do
     for model in resnet18 efficientnet_b0; do
         for batch in 4 7; do
             echo "check_mpi: double, $model, $count processes share batches of $batch"
-            start "$count" build/gcc-mpi/mpi_steps "$work/data/train" "$model" "$batch" || fail "not the numbers of one process"
+            start "$count" build/gcc/mpi_steps "$work/data/train" "$model" "$batch" || fail "not the numbers of one process"
         done
     done
 done
@@ -49,7 +49,7 @@ first_losses() { sed -n '1s/.*"loss":\([^,]*\),.*/\1/p' "$@"; }
 echo "check_mpi: float32, first loss"
 build/gcc/quantdrift "${experiment[@]}" --out "$work/one" --step-log "$work/one.jsonl" > "$work/one.txt"
 for count in 2 4; do
-    start "$count" build/gcc-mpi/quantdrift "${experiment[@]}" --out "$work/$count" --step-log "$work/$count.jsonl" > "$work/$count.txt"
+    start "$count" build/gcc/quantdrift-mpi "${experiment[@]}" --out "$work/$count" --step-log "$work/$count.jsonl" > "$work/$count.txt"
     [ "$(wc -l < "$work/$count.jsonl")" -eq "$(wc -l < "$work/one.jsonl")" ] || fail "other steps than one process takes"
     first_losses -s "$work/one.jsonl" "$work/$count.jsonl" | tr '\n' ' ' |
         awk -v n="$count" '{ d = ($1 - $2) / $1; d = d < 0 ? -d : d
@@ -58,7 +58,7 @@ for count in 2 4; do
 done
 
 echo "check_mpi: a process that is killed, then three of them instead of two"
-start 2 build/gcc-mpi/quantdrift "${experiment[@]}" --out "$work/killed" --step-log "$work/killed.jsonl" > "$work/killed.txt" 2>&1 &
+start 2 build/gcc/quantdrift-mpi "${experiment[@]}" --out "$work/killed" --step-log "$work/killed.jsonl" > "$work/killed.txt" 2>&1 &
 launcher=$!
 steps_an_epoch=4
 for _ in $(seq 600); do
@@ -66,7 +66,7 @@ for _ in $(seq 600); do
     sleep 0.05
 done
 # The second process has the higher number. Stopped first, so that it does not finish before it is killed.
-victim=$(pgrep -f "^build/gcc-mpi/quantdrift run .*$work/killed " | sort -n | tail -n 1)
+victim=$(pgrep -f "^build/gcc/quantdrift-mpi run .*$work/killed " | sort -n | tail -n 1)
 kill -KILL "$victim"
 code=0
 wait "$launcher" || code=$?
@@ -75,7 +75,7 @@ sed -n 's/^quantdrift: /&/p' "$work/killed.txt"
 [ "$(grep -c '^quantdrift: training with 2 processes: process 2 .* is gone; run it again with --resume' "$work/killed.txt")" -eq 1 ] ||
     fail "not one sentence that process 2 is gone"
 [ "$(grep -c '^quantdrift: ' "$work/killed.txt")" -eq 1 ] || fail "more than one sentence"
-start 3 build/gcc-mpi/quantdrift "${experiment[@]}" --out "$work/killed" --step-log "$work/killed.jsonl" --resume > "$work/resumed.txt" ||
+start 3 build/gcc/quantdrift-mpi "${experiment[@]}" --out "$work/killed" --step-log "$work/killed.jsonl" --resume > "$work/resumed.txt" ||
     fail "it does not resume"
 grep -q '"state": "complete"' "$work/killed/manifest.json" || fail "the resumed run is not complete"
 cut -d, -f1-3 "$work/one.jsonl" > "$work/steps_one.txt"
@@ -89,10 +89,10 @@ refused() { # PIECE PROCESSES PROGRAM ARGUMENT...
     grep -q "^quantdrift: .*$piece" "$work/refused.txt" || fail "no sentence with '$piece': $*"
 }
 refused "built without MPI" 2 build/gcc/quantdrift "${experiment[@]}" --out "$work/none"
-refused "choose one with --only" 2 build/gcc-mpi/quantdrift run experiments/causes.json --data "$work/data" -q
-refused "has no image for some" 3 build/gcc-mpi/quantdrift "${experiment[@]}" --out "$work/none" --set batch_size=2
-refused "quantization-aware training is for one" 2 build/gcc-mpi/quantdrift "${experiment[@]}" --out "$work/none" --set qat.num_epochs=1
-refused "no_such_data" 2 build/gcc-mpi/quantdrift "${experiment[@]}" --out "$work/none" --data "$work/no_such_data"
+refused "choose one with --only" 2 build/gcc/quantdrift-mpi run experiments/causes.json --data "$work/data" -q
+refused "has no image for some" 3 build/gcc/quantdrift-mpi "${experiment[@]}" --out "$work/none" --set batch_size=2
+refused "quantization-aware training is for one" 2 build/gcc/quantdrift-mpi "${experiment[@]}" --out "$work/none" --set qat.num_epochs=1
+refused "no_such_data" 2 build/gcc/quantdrift-mpi "${experiment[@]}" --out "$work/none" --data "$work/no_such_data"
 [ ! -e "$work/none" ] || fail "a refused run left a folder"
 
 [ $status -ne 0 ] || echo "check_mpi: passed"

@@ -97,6 +97,11 @@ static const struct {
     {"build/gcc/quantdrift grid experiments/calibrators.json results/demo/checkpoints/*_last.safetensors --data "
      "data/synth -o results/calibrators",
      "takes minutes; the tests of grids"},
+    {"make MPI=1", "needs MPI; scripts/check_mpi.sh"},
+    {"mpirun -np 4 build/gcc/quantdrift-mpi run experiments/imagewoof_divergence.json --data data/imagewoof2-320 "
+     "--set "
+     "sync_batchnorm=true",
+     "needs MPI; scripts/check_mpi.sh"},
     {"scripts/get_imagewoof.sh", "the download tests"},
     {"build/gcc/quantdrift run experiments/imagewoof_divergence.json --data data/imagewoof2-320", "takes hours"},
 };

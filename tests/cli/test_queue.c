@@ -72,11 +72,6 @@ Test(queue, one_run_of_it_can_be_chosen_by_number)
 /* Without MPI each of them would train the whole, into the same folder. */
 Test(queue, several_processes_are_refused_by_a_build_without_mpi)
 {
-    char *path = program_build_path("quantdrift");
-    const bool has_mpi = strstr(path, "-mpi");
-    free(path);
-    if (has_mpi)
-        cr_skip_test("a build with MPI, which scripts/check_mpi.sh tests");
     static const char *const variables[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
     tiny t = tiny_create();
     for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++) {
