@@ -354,7 +354,8 @@ static enum qd_status print_checkpoint(const qd_grid_rows *rows, FILE *stream, c
     return QD_OK;
 }
 
-/* What a table of many rows is read for: the post's recipe, and the one that comes out first (of equals, the earlier). */
+/* What a table of many rows is read for: the post's recipe, and the one that comes out first (of equals, the
+ * earlier). */
 typedef struct leaders {
     const cJSON *post, *best; /* NULL: there is none */
     int count;                /* rows of the checkpoint */
@@ -402,7 +403,8 @@ static enum qd_status print_leader(const qd_grid_rows *rows, FILE *stream, const
     if (!text)
         return fail_memory(rows);
     fprintf(stream, "  - %s: %s: %.2f %%, %.2f points below float (%.2f to %.2f)\n", title, text,
-            number_of(row, "accuracy"), number_of(row, "drop"), number_of(row, "drop_low"), number_of(row, "drop_high"));
+            number_of(row, "accuracy"), number_of(row, "drop"), number_of(row, "drop_low"),
+            number_of(row, "drop_high"));
     free(text);
     return QD_OK;
 }
@@ -432,7 +434,8 @@ enum qd_status qd_grid_rows_write_table(const qd_grid_rows *rows)
             QD_TRY_GOTO(print_leaders(rows, file.stream, row));
     }
     if (rows->rows->child)
-        fputs("\nThe best of many recipes is the best on these images: part of its lead is luck of the choice, and other "
+        fputs("\nThe best of many recipes is the best on these images: part of its lead is luck of the choice, and "
+              "other "
               "images would show less.\n\n",
               file.stream);
     fputs("| model | checkpoint | weights | activations | ranges | remedies and differences | form | float acc % | "
