@@ -134,10 +134,55 @@ static const report_log *last_log(const report_series *s)
     return s->log_count > 0 ? &s->logs[s->log_count - 1] : NULL;
 }
 
-/* The run whose ranges are drawn: one page of pictures is about one run. */
-static int drawn_run(const qd_report *report)
+static bool has_ranges(const report_series *s)
 {
-    return report->series_count > 0 ? report->series[0].run : -1;
+    const report_log *log = last_log(s);
+    for (int m = 0; log && m < log->count; m++)
+        if (!isnan(log->modules[m].range))
+            return true;
+    return false;
+}
+
+/* The run that has ranges of most models; of equal ones the first. -1: none has any. */
+static int widest_run(const qd_report *report)
+{
+    int run = -1, most = 0;
+    for (int r = 0; r < report->run_count; r++) {
+        int count = 0;
+        for (int i = 0; i < report->series_count; i++)
+            count += report->series[i].run == r && has_ranges(&report->series[i]);
+        if (count > most) {
+            run = r;
+            most = count;
+        }
+    }
+    return run;
+}
+
+/* Whether the ranges of a series are drawn. Models are what one compares, so each is drawn once: of `run`, where they
+ * were trained alike, else of the first run that has it. */
+static bool is_drawn(const qd_report *report, int series, int run)
+{
+    const report_series *s = &report->series[series];
+    if (!has_ranges(s))
+        return false;
+    for (int i = 0; i < report->series_count; i++) {
+        const report_series *other = &report->series[i];
+        const bool goes_first = (other->run == run) == (s->run == run) ? i < series : other->run == run;
+        if (goes_first && strcmp(other->model, s->model) == 0 && has_ranges(other))
+            return false;
+    }
+    return true;
+}
+
+/* A model, and whose training it is where a reader could take it for another's. */
+static void print_model(FILE *out, const qd_report *report, const char *model, int run)
+{
+    qd_report_print_gnuplot(out, model);
+    if (qd_report_run_count(report) > 1) {
+        fputs(", run ", out);
+        qd_report_print_gnuplot(out, report->runs[run].name);
+    }
 }
 
 static void write_range_data(FILE *out, const report_series *s, int number, double *top)
@@ -163,7 +208,7 @@ static void write_range_panel(FILE *out, const qd_report *report, int number)
     const report_series *s = &report->series[number];
     const report_module *line = NULL;
     fputs("set title '", out);
-    qd_report_print_gnuplot(out, s->model);
+    print_model(out, report, s->model, s->run);
     fputs("' noenhanced\nplot", out);
     for (int l = 0; l < RANGE_LINES && (line = next_widest(last_log(s), line)); l++) {
         fprintf(out, "%s $line%d_%d using 1:2 with linespoints pt 7 ps 0.6 lw 2 lc rgb '%s' title '",
@@ -171,16 +216,17 @@ static void write_range_panel(FILE *out, const qd_report *report, int number)
         qd_report_print_gnuplot(out, qd_report_module_name(report, line->path));
         fputs("'", out);
     }
-    fputs(line || last_log(s) ? "\n" : " NaN notitle\n", out);
+    fputs("\n", out);
 }
 
 static enum qd_status write_ranges(FILE *out, const qd_report *report)
 {
+    const int run = widest_run(report);
     double top = 0.0;
     int panels = 0;
     qd_plot_begin(out, "");
     for (int i = 0; i < report->series_count; i++) {
-        if (report->series[i].run == drawn_run(report) && next_widest(last_log(&report->series[i]), NULL)) {
+        if (is_drawn(report, i, run)) {
             write_range_data(out, &report->series[i], i, &top);
             panels++;
         }
@@ -193,7 +239,7 @@ static enum qd_status write_ranges(FILE *out, const qd_report *report)
     qd_plot_open(out, "ranges", panels > 1 ? 1000 : 640, 460 * rows);
     fprintf(out, "set multiplot layout %d,%d\n", rows, panels > 1 ? 2 : 1);
     for (int i = 0; i < report->series_count; i++)
-        if (report->series[i].run == drawn_run(report) && next_widest(last_log(&report->series[i]), NULL))
+        if (is_drawn(report, i, run))
             write_range_panel(out, report, i);
     if (panels == 0)
         fputs("set title 'no activation log'\nplot NaN notitle\n", out);
@@ -208,12 +254,13 @@ static enum qd_status write_bars(FILE *out, const qd_report *report)
 {
     static const char *const colours[] = {"#2b6cb0", "#c05621", "#2f855a", "#805ad5"};
     enum { COLOURS = sizeof colours / sizeof colours[0] };
+    const int run = widest_run(report);
     int row = 0, models = 0;
     qd_plot_begin(out, "Widest activation ranges at the last logged epoch");
     for (int i = 0; i < report->series_count; i++) {
         const report_series *s = &report->series[i];
         const report_module *bar = NULL;
-        if (s->run != drawn_run(report))
+        if (!is_drawn(report, i, run))
             continue;
         fprintf(out, "$bars%d << END\n", i);
         for (int b = 0; b < RANGE_BARS && (bar = next_widest(last_log(s), bar)); b++) {
@@ -235,13 +282,13 @@ static enum qd_status write_bars(FILE *out, const qd_report *report)
     fputs("plot", out);
     for (int i = 0; i < report->series_count; i++) {
         const report_series *s = &report->series[i];
-        if (s->run != drawn_run(report) || !next_widest(last_log(s), NULL))
+        if (!is_drawn(report, i, run))
             continue;
         fprintf(out,
                 "%s $bars%d using (0.5*($2+$3)):1:2:3:($1-0.36):($1+0.36):ytic(4) with boxxyerror fs solid 0.85 "
                 "noborder lc rgb '%s' title '",
                 models ? ", \\\n " : "", i, colours[models % COLOURS]);
-        qd_report_print_gnuplot(out, s->model);
+        print_model(out, report, s->model, s->run);
         fputs("'", out);
         models++;
     }
@@ -279,7 +326,7 @@ static enum qd_status write_sensitivity(FILE *out, const qd_report *report)
     fprintf(out, "set multiplot layout %d,1\n", report->sensitivity_count);
     for (int i = 0; i < report->sensitivity_count; i++) {
         fputs("set title '", out);
-        qd_report_print_gnuplot(out, report->sensitivities[i].model);
+        print_model(out, report, report->sensitivities[i].model, report->sensitivities[i].run);
         fputs("' noenhanced\n", out);
         if (report->sensitivities[i].layer_count > 0)
             fprintf(out,

@@ -5,6 +5,7 @@
 #include "report/json_out.h"
 #include "report/print.h"
 #include "support/fixture.h"
+#include "support/results_text.h"
 #include "support/test_context.h"
 #include <math.h>
 #include <stdlib.h>
@@ -42,29 +43,9 @@ static void make_folder(const char *name)
     free(path);
 }
 
-/* A results file of one model: two logged epochs, the second with a given INT8 accuracy and a given noisy tensor. */
-static char *results_text(const char *model, const char *tensor, double int8_accuracy, int seed, const char *lr)
-{
-    return qd_format(
-        "{\"model_name\": \"%s\", \"block_prefixes\": [\"b\"], \"training_history\": ["
-        "{\"epoch\": 0, \"train_loss\": null, \"train_acc\": null, \"val_loss\": 2.3, \"val_acc\": 10.0},"
-        "{\"epoch\": 5, \"train_loss\": 1, \"train_acc\": 80, \"val_loss\": 1, \"val_acc\": 80.0}],"
-        "\"activation_logs\": {"
-        "\"epoch_0\": {\"b.conv\": {\"min\": -1, \"max\": 1, \"range\": 2.0, \"layer_type\": \"Conv2d\"},"
-        "\"b.bn\": {\"min\": -1, \"max\": 1, \"range\": 2.0, \"layer_type\": \"BatchNorm2d\"}},"
-        "\"epoch_5\": {\"b.conv\": {\"min\": -2, \"max\": 2, \"range\": 4.0, \"layer_type\": \"Conv2d\"},"
-        "\"b.bn\": {\"min\": -4, \"max\": 2, \"range\": 6.0, \"layer_type\": \"BatchNorm2d\"}}},"
-        "\"quantization\": {\"epoch_5\": {\"float_accuracy\": 80.0, \"int8_accuracy\": %.17g, \"eval_images\": 250,"
-        "\"tensors\": {\"input\": {\"min\": -2, \"max\": 2, \"scale\": 0.0157, \"zero_point\": 0,"
-        "\"sqnr_rounding_db\": 47, \"sqnr_accumulated_db\": 47}, \"%s\": {\"min\": 0, \"max\": 6, \"scale\": 0.02,"
-        "\"zero_point\": -128, \"sqnr_rounding_db\": 30, \"sqnr_accumulated_db\": 12.5}}}},"
-        "\"environment\": {\"configuration\": {\"seed\": %d, \"lr\": %s, \"output_dir\": \"x%d\"}}}",
-        model, int8_accuracy, tensor, seed, lr, seed);
-}
-
 static void write_results(const char *name, const char *model, double int8_accuracy, int seed, const char *lr)
 {
-    char *text = results_text(model, "b.act", int8_accuracy, seed, lr);
+    char *text = test_results_text(model, "b.act", int8_accuracy, seed, lr);
     write_file(name, text);
     free(text);
 }
@@ -117,7 +98,7 @@ Test(report, the_rules_by_hand)
 /* A file with the counts of pairs: of its 250 images float gets 200 right and INT8 175. */
 static qd_report *read_counts(const char *counts)
 {
-    char *text = results_text("EfficientNet-B0", "b.act", 70.0, 1, "0.01");
+    char *text = test_results_text("EfficientNet-B0", "b.act", 70.0, 1, "0.01");
     const char *place = strstr(text, "\"tensors\"");
     char *with = qd_format("%.*s%s, %s", (int)(place - text), text, counts, place);
     write_file("efficientnet_b0_results.json", with);
@@ -362,7 +343,7 @@ Test(report, gammas_and_the_example_are_tables)
 
 Test(report, training_for_int8_is_told_of)
 {
-    char *text = results_text("EfficientNet-B0", "b.act", 70.0, 1, "0.01");
+    char *text = test_results_text("EfficientNet-B0", "b.act", 70.0, 1, "0.01");
     char *with = qd_format("%.*s, \"qat\": {\"float_accuracy\": 80, \"static_int8_accuracy\": 70, "
                            "\"trained_float_accuracy\": 81.5, \"int8_accuracy\": 79.25, \"eval_images\": 250, "
                            "\"training_history\": [{}, {}]}}",
@@ -432,7 +413,7 @@ Test(report, names_are_escaped)
 Test(report, a_hostile_page_stays_data)
 {
     char *text =
-        results_text("</script><script>alert(1)</script>", "<!--<img src=x onerror=alert(1)>", 70.0, 1, "0.01");
+        test_results_text("</script><script>alert(1)</script>", "<!--<img src=x onerror=alert(1)>", 70.0, 1, "0.01");
     write_file("hostile_results.json", text);
     free(text);
     write_file("<b>.json", "{}");
