@@ -68,6 +68,21 @@ static void print_drift(FILE *out, const qd_report *report, int run)
 
 /* ---- convolution to BatchNorm ---- */
 
+/* "4.00 → 6.00 (1.500)": range of the convolution's output, range behind BatchNorm, their ratio. */
+static void print_ranges(FILE *out, const report_log *log, const report_pair *pair)
+{
+    const report_module *raw = qd_report_find_module(log, pair->convolution);
+    const report_module *behind = qd_report_find_module(log, pair->batchnorm);
+    fputs(" ", out);
+    qd_report_print_number(out, raw ? raw->range : NAN, 2);
+    fputs(" → ", out);
+    qd_report_print_number(out, behind ? behind->range : NAN, 2);
+    fputs(" (", out);
+    qd_report_print_number(out, qd_report_pair_ratio(log, pair), 3);
+    fputs(") |", out);
+}
+
+/* A row an epoch: there are more epochs than pairs in the blocks. */
 static enum qd_status print_ratios(FILE *out, const qd_report *report, const report_series *s)
 {
     report_pair *pairs = NULL;
@@ -76,19 +91,22 @@ static enum qd_status print_ratios(FILE *out, const qd_report *report, const rep
     if (count > 0) {
         fputs("\n| ", out);
         qd_report_print_markdown(out, s->model);
-        fputs(": BatchNorm |", out);
-        for (int e = 0; e < s->log_count; e++)
-            fprintf(out, " epoch %lld |", (long long)s->logs[e].epoch);
-        fputs("\n|---|", out);
-        for (int e = 0; e < s->log_count; e++)
+        fputs(": epoch |", out);
+        for (int p = 0; p < count; p++) {
+            fputs(" ", out);
+            qd_report_print_markdown(out, qd_report_module_name(report, pairs[p].convolution));
+            fputs(" →", out);
+            qd_report_print_text_cell(out, qd_report_module_name(report, pairs[p].batchnorm));
+        }
+        fputs("\n|--:|", out);
+        for (int p = 0; p < count; p++)
             fputs("--:|", out);
         fputs("\n", out);
     }
-    for (int p = 0; p < count; p++) {
-        fputs("|", out);
-        qd_report_print_text_cell(out, qd_report_module_name(report, pairs[p].batchnorm));
-        for (int e = 0; e < s->log_count; e++)
-            qd_report_print_cell(out, qd_report_pair_ratio(&s->logs[e], &pairs[p]), 3);
+    for (int e = 0; e < s->log_count && count > 0; e++) {
+        fprintf(out, "| %lld |", (long long)s->logs[e].epoch);
+        for (int p = 0; p < count; p++)
+            print_ranges(out, &s->logs[e], &pairs[p]);
         fputs("\n", out);
     }
     free(pairs);
@@ -155,7 +173,10 @@ static enum qd_status print_run(FILE *out, const qd_report *report, int run)
     for (int i = 0; i < report->series_count; i++)
         if (report->series[i].run == run && report->series[i].qat)
             print_qat(out, &report->series[i]);
-    fputs("\nRange behind BatchNorm over the range of its convolution, in the blocks that are compared:\n", out);
+    fputs(
+        "\nRange of a convolution's raw output → range behind its BatchNorm, and the latter over the former, in the "
+        "blocks that are compared:\n",
+        out);
     for (int i = 0; i < report->series_count; i++)
         if (report->series[i].run == run)
             QD_TRY(print_ratios(out, report, &report->series[i]));

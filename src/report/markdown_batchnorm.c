@@ -1,4 +1,5 @@
-/* What report.md tells of BatchNorm, from files of `quantdrift analyze`: gammas, and the ten-value example. */
+/* What report.md tells of BatchNorm, from files of `quantdrift analyze`: gammas, raw ranges before it, and the
+ * ten-value example. */
 #include "report/print.h"
 #include "report/report_impl.h"
 #include <math.h>
@@ -58,6 +59,26 @@ static void print_gammas(FILE *out, const report_analysis *a)
     }
 }
 
+/* Rows of the layers that the post lists: what its figures say of its networks, these say of this checkpoint. */
+static void print_raw_ranges(FILE *out, const report_analysis *a)
+{
+    static const char *const keys[] = {"convolution_range", "batchnorm_range", "ratio"};
+    const cJSON *item;
+    cJSON_ArrayForEach(item, item_of(a->json, "batchnorm_ranges"))
+    {
+        if (!cJSON_IsTrue(item_of(item, "post")))
+            continue;
+        fputs("|", out);
+        qd_report_print_text_cell(out, a->model);
+        qd_report_print_cell(out, a->epoch, 0);
+        qd_report_print_text_cell(out, text_of(item, "convolution"));
+        qd_report_print_text_cell(out, text_of(item, "batchnorm"));
+        for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++)
+            qd_report_print_cell(out, qd_report_number(item, keys[k]), 4);
+        fputs("\n", out);
+    }
+}
+
 static void print_values(FILE *out, const cJSON *array)
 {
     const cJSON *item;
@@ -109,6 +130,12 @@ void qd_report_print_batchnorm(FILE *out, const qd_report *report)
           out);
     for (int i = 0; i < report->analysis_count; i++)
         print_gammas(out, &report->analyses[i]);
+    fputs("\nOne image's raw range of each convolution that the post lists, and the range behind its BatchNorm.\n\n"
+          "| model | epoch | convolution | BatchNorm | raw range | range behind BatchNorm | ratio "
+          "|\n|---|--:|---|---|--:|--:|--:|\n",
+          out);
+    for (int i = 0; i < report->analysis_count; i++)
+        print_raw_ranges(out, &report->analyses[i]);
     for (int i = 0; i < report->analysis_count; i++)
         print_example(out, &report->analyses[i]);
 }

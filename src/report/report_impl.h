@@ -179,7 +179,7 @@ const char *qd_report_text(const cJSON *object, const char *key);
  * the name is longer than any of ours. */
 int qd_report_name(qd_report *report, const cJSON *object, const char *key, bool *ok);
 
-/* Of report.md: gammas and the ten-value example of every analysis. */
+/* Of report.md: gammas, raw ranges and the ten-value example of every analysis. */
 void qd_report_print_batchnorm(FILE *out, const qd_report *report);
 
 /* ---- finding ---- */

@@ -315,16 +315,19 @@ static char *markdown_of(const qd_report *report)
 }
 
 /* Entries that are no objects, lack what they should hold or say something else are passed over. */
-Test(report, gammas_and_the_example_are_tables)
+Test(report, gammas_raw_ranges_and_the_example_are_tables)
 {
     write_results("efficientnet_b0_results.json", "EfficientNet-B0", 70.0, 1, "0.01");
     write_file(
         "a.json",
         "{\"format\": \"quantdrift-analysis\", \"version\": 1, \"model\": \"efficientnet_b0\", "
-        "\"display_name\": \"EfficientNet-B0\", \"batchnorm\": [7, {}, {\"name\": 5, \"gamma\": []},"
+        "\"display_name\": \"EfficientNet-B0\", \"epoch\": 5, \"batchnorm\": [7, {}, {\"name\": 5, \"gamma\": []},"
         "{\"name\": \"small.bn\", \"channels\": 2, \"gamma\": {\"mean\": 1, \"std\": 0.5, \"min\": 0, "
         "\"max\": 2}, \"largest\": {\"channel\": 1, \"gamma\": 2, \"beta\": 0.25}},"
         "{\"name\": \"<b>|bn\", \"gamma\": {\"max\": 12.0095}, \"largest\": {\"beta\": -2.5319}}],"
+        "\"batchnorm_ranges\": [3, {\"post\": true}, {\"convolution\": \"other.conv\", \"post\": 1},"
+        "{\"convolution\": \"a.conv\", \"batchnorm\": \"a.bn\", \"post\": true, \"convolution_range\": 3.5, "
+        "\"batchnorm_range\": 7, \"ratio\": 2}],"
         "\"example\": {\"x\": [5, -2], \"cases\": [3, {\"source\": \"short\", \"y\": [1]},"
         "{\"source\": \"post\", \"gamma\": 12.0095, \"beta\": -2.5319, \"y\": [5.5, \"z\"], \"range\": 43.5}]}}");
     qd_report *report = read_report();
@@ -334,9 +337,24 @@ Test(report, gammas_and_the_example_are_tables)
     const char *narrow =
         strstr(text, "| EfficientNet-B0 | small.bn | 1.0000 | 0.5000 | 0.0000 | 2.0000 | 1 | 0.2500 |");
     cr_assert(wide && narrow && wide < narrow, "%s", text);
+    cr_assert(contains(text, "| EfficientNet-B0 | 5 | a.conv | a.bn | 3.5000 | 7.0000 | 2.0000 |"), "%s", text);
+    cr_assert(contains(text, "| EfficientNet-B0 | 5 | - | - | - | - | - |"), "%s", text);
+    cr_assert_not(contains(text, "other.conv"), "%s", text);
     cr_assert(contains(text, "| gamma of | gamma | beta | 5.00 | -2.00 | range |"), "%s", text);
     cr_assert(contains(text, "| post | 12.0095 | -2.5319 | 5.50 | - | 43.50 |"), "%s", text);
     cr_assert_not(contains(text, "short"), "%s", text);
+    free(text);
+    qd_report_destroy(report);
+}
+
+Test(report, raw_ranges_stand_beside_those_behind_batchnorm_by_epoch)
+{
+    write_results("efficientnet_b0_results.json", "EfficientNet-B0", 70.0, 1, "0.01");
+    qd_report *report = read_report();
+    char *text = markdown_of(report);
+    cr_assert(contains(text, "| EfficientNet-B0: epoch | b.conv → b.bn |\n|--:|--:|\n"
+                             "| 0 | 2.00 → 2.00 (1.000) |\n| 5 | 4.00 → 6.00 (1.500) |\n"),
+              "%s", text);
     free(text);
     qd_report_destroy(report);
 }
