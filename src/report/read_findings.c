@@ -27,6 +27,14 @@ static enum qd_status check_version(const qd_report *report, int file, const cJS
     return QD_OK;
 }
 
+/* What every file of a kind has; one without is another program's, or was cut and mended by hand. */
+static enum qd_status check_array(const qd_report *report, int file, const cJSON *json, const char *key)
+{
+    return cJSON_IsArray(item_of(json, key))
+               ? QD_OK
+               : qd_fail(report->ctx, QD_ERR_INPUT, "'%s': expected an array '%s'", report->files[file].path, key);
+}
+
 /* Both names of the head, as texts of our own. */
 static enum qd_status read_model(const qd_report *report, int file, const cJSON *json, char **model, char **key)
 {
@@ -127,6 +135,8 @@ static enum qd_status read_kept(qd_report *report, int file, const cJSON *json, 
 enum qd_status qd_report_read_sensitivity(qd_report *report, int file, const cJSON *json)
 {
     QD_TRY(check_version(report, file, json));
+    QD_TRY(check_array(report, file, json, "modes"));
+    QD_TRY(check_array(report, file, json, "layers"));
     report_sensitivity *s = qd_report_append(&report->sensitivities, &report->sensitivity_count, sizeof *s);
     if (!s)
         return fail_memory(report, file);
@@ -149,6 +159,7 @@ enum qd_status qd_report_read_sensitivity(qd_report *report, int file, const cJS
 enum qd_status qd_report_read_analysis(qd_report *report, int file, cJSON **json)
 {
     QD_TRY(check_version(report, file, *json));
+    QD_TRY(check_array(report, file, *json, "batchnorm"));
     report_analysis *a = qd_report_append(&report->analyses, &report->analysis_count, sizeof *a);
     if (!a)
         return fail_memory(report, file);
@@ -238,8 +249,7 @@ enum qd_status qd_report_read_grid(qd_report *report, int file, const cJSON *jso
 {
     const cJSON *rows = item_of(json, "rows"), *item;
     QD_TRY(check_version(report, file, json));
-    if (!cJSON_IsArray(rows))
-        return qd_fail(report->ctx, QD_ERR_INPUT, "'%s': expected an array 'rows'", report->files[file].path);
+    QD_TRY(check_array(report, file, json, "rows"));
     cJSON_ArrayForEach(item, rows)
     {
         QD_TRY(read_grid_row(report, file, item, item_of(rows->child, "recipe")));

@@ -68,6 +68,30 @@ Test(report_commands, a_report_beside_the_results)
     test_folder_remove(folder);
 }
 
+Test(report_commands, damaged_findings_are_named_and_missed)
+{
+    char *folder = test_folder_create();
+    free(write_in(folder, "resnet18_results.json", results));
+    free(write_in(folder, "cut.json", "{\"format\": \"quantdrift-sensitivity\", \"version\": 1, \"model\": \"resn"));
+    free(write_in(folder, "foreign.json", "{\"format\": \"quantdrift-analysis\", \"model\": \"resnet18\"}"));
+    free(write_in(folder, "rows.json", "{\"format\": \"quantdrift-grid\", \"rows\": [1]}"));
+    outcome result = QUANTDRIFT("report", folder, "--no-plots");
+    expect_done(&result);
+    static const char *const pieces[] = {"cut.json",
+                                         "foreign.json",
+                                         "rows.json",
+                                         "no sensitivity of ResNet18",
+                                         "no analysis of ResNet18",
+                                         "no quantization grid"};
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        cr_expect_not_null(strstr(result.out, pieces[i]), "'%s' is not in %s", pieces[i], result.out);
+        expect_file(folder, "report.md", pieces[i]);
+        expect_file(folder, "report.html", pieces[i]);
+    }
+    outcome_free(&result);
+    test_folder_remove(folder);
+}
+
 Test(report_commands, no_gnuplot_is_no_failure)
 {
     char *folder = test_folder_create(), *binary = program_build_path("quantdrift");
