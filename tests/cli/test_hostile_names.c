@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/program.h"
+#include "cli/tiny.h"
 #include "support/fixture.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -134,13 +135,18 @@ static void write_runs(const char *folder)
     free(broken);
 }
 
-static void expect_harmless_terminal(const char *text)
+static void expect_no_controls(const char *text)
 {
     for (const char *c = text; *c != '\0'; c++)
         cr_assert(*c == '\n' || ((unsigned char)*c >= 0x20 && *c != 0x7f), "byte %d reached the terminal",
                   (unsigned char)*c);
     for (const char *c = text; (c = strchr(c, '\xc2')) != NULL; c++)
         cr_assert((unsigned char)c[1] >= 0xa0, "a C1 control reached the terminal");
+}
+
+static void expect_harmless_terminal(const char *text)
+{
+    expect_no_controls(text);
     for (const char *line = text; line; line = strchr(line, '\n')) {
         line += *line == '\n';
         cr_assert_not(strncmp(line, "END", 3) == 0 || strchr("=+@", *line ? *line : ' '),
@@ -221,4 +227,58 @@ Test(hostile_names, a_comparison_shows_them_and_does_nothing)
     test_folder_remove(folder);
     free(runs);
     free(out);
+}
+
+/* ---- classes, groups and images ---- */
+
+/* The n-th class of a split goes by another name, and its first image as well, in a folder below. */
+static void rename_class(const tiny *t, const char *split, int n, const char *name)
+{
+    char *image = tiny_image(t, split, n), *class = tiny_class(t, split, n);
+    char *group = qd_format("%s/%s", class, name), *moved = qd_format("%s/%s.png", group, name);
+    char *renamed = qd_format("%s/%s/%s", t->data, split, name);
+    cr_assert_eq(mkdir(group, 0700), 0);
+    cr_assert_eq(rename(image, moved), 0);
+    cr_assert_eq(rename(class, renamed), 0);
+    free(renamed);
+    free(moved);
+    free(group);
+    free(class);
+    free(image);
+}
+
+static void expect_quiet_outcome(outcome result)
+{
+    expect_done(&result);
+    expect_no_controls(result.out);
+    expect_no_controls(result.err);
+    outcome_free(&result);
+}
+
+Test(hostile_names, classes_groups_and_images_reach_no_terminal_raw)
+{
+    /* Classes are taken by their place, which each renaming changes: the last by these names stays the last. */
+    static const char *const classes[] = {"z\033[2J<script>", "z=1+1\n@SUM(1)", "z\302\2332J\xff\r"};
+    tiny t = tiny_create();
+    for (int i = 0; i < 3; i++) {
+        rename_class(&t, "train", 9 - i, classes[i]);
+        rename_class(&t, "val", 9 - i, classes[i]);
+    }
+    expect_quiet_outcome(QUANTDRIFT("dataset", t.data));
+    expect_quiet_outcome(QUANTDRIFT("run", t.experiment, "--set", "num_epochs=0", "--set",
+                                    "quantization.enabled=false", "--threads", "1"));
+    char *checkpoint = tiny_checkpoint(&t, "efficientnet_b0_last.safetensors");
+    char *image = qd_format("%s/val/%s/%s/%s.png", t.data, classes[1], classes[1], classes[1]);
+    expect_quiet_outcome(QUANTDRIFT("eval", checkpoint, "--data", t.data, "--group-by", "folder"));
+    expect_quiet_outcome(QUANTDRIFT("analyze", checkpoint, "--image", image));
+    outcome report = QUANTDRIFT("report", t.out, "--no-plots");
+    expect_done(&report);
+    expect_harmless_terminal(report.out);
+    outcome_free(&report);
+    static const char *const raw[] = {"<script>z", "\n@SUM", "\n=1", "z<script>"};
+    expect_without(t.out, "metrics.csv", raw, 4);
+    expect_without(t.out, "report.html", raw, 4);
+    free(image);
+    free(checkpoint);
+    tiny_destroy(&t);
 }
