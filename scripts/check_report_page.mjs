@@ -1,11 +1,11 @@
 // Opens a report in Chromium, uses every control, and fails on the first thing that is not as it should be.
-// Usage: node scripts/check_report_page.mjs MODULES REPORT.html [SCREENSHOTS]; scripts/check_report.sh calls it.
+// Usage: node scripts/check_report_page.mjs MODULES REPORT.html all|some [SCREENSHOTS]; scripts/check_report.sh calls it.
 import { mkdirSync, realpathSync } from "node:fs";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import path from "node:path";
 
-const [modules, file, shots] = process.argv.slice(2);
+const [modules, file, extent, shots] = process.argv.slice(2);
 const { chromium } = createRequire(path.resolve(modules, "node_modules") + "/")("playwright-core");
 const url = pathToFileURL(realpathSync(file)).href;
 const problems = [];
@@ -67,6 +67,39 @@ async function checkSorting(page) {
   expect((await head.getAttribute("aria-sort")) === "ascending" && isSorted(await column(), 1), "a head does not sort its column upwards");
 }
 
+/* What a report on files of every kind has to show: in which section, which texts, and how many rows its table has. */
+const contents = [
+  ["accuracy", "Every logged epoch", 4, /^-?[\d.]+ to -?[\d.]+$/],
+  ["batchnorm", "Gamma of every BatchNorm", 20, /^-?[\d.]+$/],
+  ["batchnorm", "Range of a convolution's output", 20, /^-?[\d.]+$/],
+  ["batchnorm", "Ten values through the largest gamma", 3, /^the post$/],
+  ["collapse", "Codes of given values", 2, /^-?\d+$/],
+  ["sensitivity", "Every layer", 20, /^ResNet18$/],
+  ["recipes", "Recipes, by what differs", 3, /^per_channel$/],
+  ["runs", "Models and settings", 2, /^ResNet18$/],
+];
+const sentences = [
+  ["accuracy", /Newcombe's for paired shares/], ["accuracy", /trained 1 more epochs for INT8: [\d.]+.% in INT8 and [\d.]+.% in float; before/],
+  ["recipes", /part of its gain is luck of the choice/], ["sensitivity", /drop/],
+];
+
+async function checkContents(page, what) {
+  for (const [id, caption, least, cell] of contents) {
+    const table = page.locator(`section[id="${id}"] table.data`).filter({ has: page.locator("caption", { hasText: caption }) });
+    if ((await table.count()) !== 1) { problems.push(`${what}: ${id} has no table '${caption}'`); continue; }
+    const rows = await table.locator("tbody tr").count(), cells = await table.locator("tbody td").allTextContents();
+    expect(rows >= least, `${what}: '${caption}' has ${rows} rows, fewer than ${least}`);
+    expect(cells.some((text) => cell.test(text)), `${what}: no cell of '${caption}' is like ${cell}`);
+  }
+  for (const [id, text] of sentences)
+    expect(text.test(await page.locator(`section[id="${id}"]`).innerText()), `${what}: ${id} does not say ${text}`);
+  /* Raw ranges by epoch: the ratio is drawn for a convolution and its BatchNorm of both models. */
+  const drift = page.locator('section[id="drift"]');
+  await drift.locator("select").first().selectOption("ratio");
+  expect((await drift.locator(".chart .uplot").count()) === 2, `${what}: the ratios of two models are not drawn`);
+  await drift.locator("select").first().selectOption("range");
+}
+
 async function checkPage(browser, width, scheme) {
   const page = await open(browser, width, scheme), what = `${width} px, ${scheme}`;
   expect((await page.locator(".answer").count()) === 3, `${what}: not three answers`);
@@ -79,6 +112,7 @@ async function checkPage(browser, width, scheme) {
   expect(wide <= 0, `${what}: the page is ${wide} px wider than its window`);
   const blank = await page.$$eval(".chart canvas, canvas.own", (all) => all.filter((c) => c.width === 0 || !c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some((v) => v > 0)).length);
   expect(blank === 0, `${what}: ${blank} charts are blank`);
+  if (extent === "all") await checkContents(page, what);
   const used = await useControls(page);
   await checkSorting(page);
   const theme = page.locator("#theme");
