@@ -34,8 +34,8 @@ typedef struct qd_grid_config {
  * post's recipe is always there, first. A recipe with "qat" trains the network on before, as a run in a folder of its
  * own there does, <folder>/qat_<model>_<hash>: interrupted, it goes on after its last whole epoch. A row is not made
  * again when the folder has one of a checkpoint with the same SHA-256 by the same recipe. Errors: QD_ERR_USAGE (the
- * file; a folder made with other images or settings), QD_ERR_INPUT (a network or image), QD_ERR_NUMERIC, QD_ERR_IO,
- * QD_ERR_MEMORY.
+ * file; a folder made with other images or settings), QD_ERR_INPUT (a network or image), QD_ERR_NUMERIC, QD_ERR_IO
+ * (another process works in the folder), QD_ERR_MEMORY.
  */
 enum qd_status qd_grid_run(qd_context *ctx, const qd_grid_config *config);
 

@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/folder_lock.h"
 #include "experiment/grid_file.h"
 #include "experiment/grid_rows.h"
 #include "experiment/grid_training.h"
@@ -28,6 +29,7 @@ typedef struct work {
     qd_context *ctx;
     const qd_grid_config *config;
     qd_grid_file file;
+    qd_folder_lock lock; /* two writers would lose each other's rows */
     qd_grid_rows rows;
     qd_kept_images calibration, validation;
     int64_t *labels; /* [validation] */
@@ -104,6 +106,7 @@ static enum qd_status set_up(work *w)
     qd_dataset_fingerprint(w->config->training, header.train_fingerprint);
     qd_dataset_fingerprint(w->config->validation, header.val_fingerprint);
     QD_TRY(qd_folder_create(w->ctx, w->config->folder));
+    QD_TRY(qd_folder_lock_take(w->ctx, w->config->folder, &w->lock));
     return qd_grid_rows_open(w->ctx, w->config->folder, &header, &w->rows);
 }
 
@@ -118,6 +121,7 @@ static void tear_down(work *w)
     free(w->logits);
     free(w->float_classes);
     free(w->classes);
+    qd_folder_lock_release(&w->lock);
 }
 
 /* ---- quantizing ---- */

@@ -1,5 +1,6 @@
 /* `quantdrift grid`: its rows are what quantize and eval say one by one, and are made once. */
 #include "base/file.h"
+#include "base/folder_lock.h"
 #include "cli/program.h"
 #include "cli/tiny.h"
 #include "support/fixture.h"
@@ -118,6 +119,22 @@ Test(grid, rows_are_what_quantize_and_eval_say)
                        "%s", table);
     cr_assert_not_null(strstr(table, "| S8 per tensor | S8 affine | dynamic | - | simulated |"), "%s", table);
     free(table);
+    bench_destroy(&b);
+}
+
+/* Each would write the file without the other's rows. */
+Test(grid, one_process_works_in_a_folder)
+{
+    bench b = bench_create(recipes);
+    qd_context *ctx = NULL;
+    qd_folder_lock lock;
+    cr_assert_eq(qd_context_create(NULL, &ctx), QD_OK);
+    cr_assert_eq(qd_folder_create(ctx, b.out), QD_OK);
+    cr_assert_eq(qd_folder_lock_take(ctx, b.out, &lock), QD_OK);
+    expect_refusal(GRID(&b, "--quiet"), 1, "process");
+    cr_assert_not(qd_file_exists(b.rows));
+    qd_folder_lock_release(&lock);
+    qd_context_destroy(ctx);
     bench_destroy(&b);
 }
 
