@@ -93,6 +93,14 @@ refused "choose one with --only" 2 build/gcc/quantdrift-mpi run experiments/caus
 refused "has no image for some" 3 build/gcc/quantdrift-mpi "${experiment[@]}" --out "$work/none" --set batch_size=2
 refused "quantization-aware training is for one" 2 build/gcc/quantdrift-mpi "${experiment[@]}" --out "$work/none" --set qat.num_epochs=1
 refused "no_such_data" 2 build/gcc/quantdrift-mpi "${experiment[@]}" --out "$work/none" --data "$work/no_such_data"
+# Two programs in one job, which see different things.
+cp -r "$work/data" "$work/other"
+rm "$(find "$work/other/val" -type f | sort | head -n 1)"
+other=(-np 1 build/gcc/quantdrift-mpi "${experiment[@]}" --out "$work/none")
+refused "process 2 of 2: data set .* is not what the first process reads" 1 build/gcc/quantdrift-mpi "${experiment[@]}" \
+    --out "$work/none" : "${other[@]}" --data "$work/other"
+refused "process 2 of 2: the experiment is not that of the first process" 1 build/gcc/quantdrift-mpi "${experiment[@]}" \
+    --out "$work/none" : "${other[@]}" --set seed=43
 [ ! -e "$work/none" ] || fail "a refused run left a folder"
 
 [ $status -ne 0 ] || echo "check_mpi: passed"

@@ -48,21 +48,37 @@ enum qd_status qd_processes_agree(qd_context *ctx, const qd_processes *processes
     return qd_agree(ctx, qd_processes_communicator(processes), status);
 }
 
+/* What must be the same everywhere, or the processes would wait for each other in different places. */
+typedef struct identity {
+    char data[QD_FINGERPRINT_BYTES], configuration[65];
+} identity;
+
+static enum qd_status check_identity(const qd_run *run, const identity *own, const identity *leaders)
+{
+    if (strcmp(own->configuration, leaders->configuration) != 0)
+        return qd_fail(run->ctx, QD_ERR_USAGE,
+                       "the experiment is not that of the first process (hash %.12s, there %.12s); give all of them "
+                       "the same file and options",
+                       own->configuration, leaders->configuration);
+    if (strcmp(own->data, leaders->data) != 0)
+        return qd_fail(run->ctx, QD_ERR_INPUT,
+                       "data set '%s' is not what the first process reads under this name (fingerprint %.12s, there "
+                       "%.12s); give all nodes the same files",
+                       run->config->data_dir, own->data, leaders->data);
+    return QD_OK;
+}
+
 enum qd_status qd_processes_meet(const qd_run *run, enum qd_status status)
 {
+    identity own = {0};
     QD_TRY(qd_agree(run->ctx, run->processes, status));
     if (!run->processes)
         return QD_OK;
-    char leaders[QD_FINGERPRINT_BYTES];
-    memcpy(leaders, run->data_fingerprint, sizeof leaders);
-    QD_TRY(broadcast(run->processes, leaders, sizeof leaders));
-    if (strcmp(leaders, run->data_fingerprint) != 0)
-        status =
-            qd_fail(run->ctx, QD_ERR_INPUT,
-                    "data set '%s' is not what the first process reads under this name (fingerprint %.12s, there "
-                    "%.12s); give all nodes the same files",
-                    run->config->data_dir, run->data_fingerprint, leaders);
-    return qd_agree(run->ctx, run->processes, status);
+    memcpy(own.data, run->data_fingerprint, sizeof own.data);
+    QD_TRY(qd_agree(run->ctx, run->processes, qd_config_run_hash(run->ctx, run->config, own.configuration)));
+    identity leaders = own;
+    QD_TRY(broadcast(run->processes, &leaders, sizeof leaders));
+    return qd_agree(run->ctx, run->processes, check_identity(run, &own, &leaders));
 }
 
 /* ---- orders ---- */
