@@ -46,23 +46,15 @@ static enum qd_status find_paths(qd_qat_run *r)
 /* What a half-trained network must have been begun with to be trained further: the data are checked apart. */
 static enum qd_status compute_hash(qd_qat_run *r)
 {
-    cJSON *json = qd_config_json(r->m.run->config, true);
-    char *section = json ? qd_json_print_line(cJSON_GetObjectItemCaseSensitive(json, "qat")) : NULL;
-    char *recipe = qd_grid_recipe_line(r->m.run->config);
+    char *recipe = qd_grid_recipe_line(r->m.run->config); /* with the section "qat", but where it begins */
     qd_sha256 hash;
-    cJSON_Delete(json);
-    if (!section || !recipe) {
-        free(section);
-        free(recipe);
+    if (!recipe)
         return qd_qat_fail_memory(r);
-    }
     qd_sha256_init(&hash);
     qd_sha256_update(&hash, r->m.config_hash, strlen(r->m.config_hash));
-    qd_sha256_update(&hash, section, strlen(section));
     qd_sha256_update(&hash, recipe, strlen(recipe));
     qd_sha256_update(&hash, r->source_sha256, strlen(r->source_sha256));
     qd_sha256_finish(&hash, r->hash);
-    free(section);
     free(recipe);
     return QD_OK;
 }

@@ -151,10 +151,11 @@ void qd_qat_record_free(qd_qat_record *record)
     *record = (qd_qat_record){0};
 }
 
-/* Training keys count too: batch size, momentum, seed … */
+/* Training keys count too: batch size, momentum, seed … The checkpoint counts by its bytes, wherever it lies. */
 char *qd_qat_settings(const qd_config *config)
 {
     cJSON *json = qd_config_json(config, true);
+    cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(json, "qat"), "from");
     char *line = json ? qd_json_print_line(json) : NULL;
     cJSON_Delete(json);
     return line;

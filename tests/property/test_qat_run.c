@@ -5,6 +5,7 @@
 #include "support/test_context.h"
 #include "support/tiny_data.h"
 #include <quantdrift/network.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,4 +181,63 @@ Test(qat_run, begins_with_any_checkpoint_of_the_network)
     qd_results_free(&first);
     qd_results_free(&second);
     free(checkpoints);
+}
+
+/* Steps of the training for quantization, and the first of them; an interrupt in the second epoch where wanted. */
+typedef struct step_count {
+    int64_t steps, first_epoch;
+    bool interrupts;
+    volatile int interrupt;
+} step_count;
+
+static void count_steps(void *user, const qd_progress *progress)
+{
+    step_count *count = user;
+
+    if (strcmp(progress->phase, "qat train") != 0)
+        return;
+    if (count->steps++ == 0)
+        count->first_epoch = progress->epoch;
+    count->interrupt = count->interrupts && progress->epoch == 2 && progress->step == 2;
+}
+
+/* Two epochs from a file, with no training before; runs begin or go on. */
+static step_count run_from(const char *out, const char *file, bool interrupts)
+{
+    step_count count = {.interrupts = interrupts};
+    qd_experiment *experiment = experiment_in(out, 2);
+
+    tiny_experiment_set(ctx, experiment, "num_epochs=0");
+    tiny_experiment_set(ctx, experiment, "quantization.enabled=false");
+    tiny_experiment_set(ctx, experiment, "qat.from=%s", file);
+    const enum qd_status status = qd_experiment_run(
+        experiment,
+        &(qd_run_options){.resume = true, .progress = count_steps, .user = &count, .interrupt = &count.interrupt});
+    cr_assert_eq(status, interrupts ? QD_ERR_INTERRUPTED : QD_OK, "%s", qd_context_error(ctx));
+    qd_experiment_destroy(experiment);
+    return count;
+}
+
+/* Its bytes are what counts: half-trained goes on, trained stays, and another network begins anew. */
+Test(qat_run, the_checkpoint_it_begins_with_may_move)
+{
+    run("first", 0, false);
+    char *last = path_in("first", "checkpoints/resnet18_last.safetensors");
+    char *other = path_in("first", "checkpoints/resnet18_epoch_0.safetensors");
+    char *moved = test_folder_path(folder, "moved.safetensors"),
+         *again = test_folder_path(folder, "again.safetensors");
+    /* 11 images in batches of 4, twice: two steps of the second epoch are done, and one is left. */
+    const step_count begun = run_from("out", last, true);
+    cr_assert(begun.first_epoch == 1 && begun.steps == 5, "%lld steps", (long long)begun.steps);
+    cr_assert_eq(rename(last, moved), 0);
+    const step_count rest = run_from("out", moved, false);
+    cr_assert(rest.first_epoch == 2 && rest.steps == 1, "%lld steps, the first in epoch %lld", (long long)rest.steps,
+              (long long)rest.first_epoch);
+    cr_assert_eq(rename(moved, again), 0);
+    cr_assert_eq(run_from("out", again, false).steps, 0);
+    cr_assert_eq(run_from("out", other, true).steps, 5);
+    free(last);
+    free(other);
+    free(moved);
+    free(again);
 }
