@@ -45,6 +45,12 @@ static int64_t logged_epochs(const qd_config *config, int64_t epochs)
     return epochs / config->log_every + 1 + (epochs % config->log_every != 0);
 }
 
+/* Quantization-aware training measures INT8 whether or not logged epochs do. */
+static bool has_int8(const qd_config *config)
+{
+    return config->quantization.enabled || config->qat.num_epochs > 0;
+}
+
 static int64_t at_most(int64_t wanted, int64_t there)
 {
     return wanted == QD_CONFIG_NULL || wanted > there ? there : wanted;
@@ -104,7 +110,7 @@ static enum qd_status measure(qd_run *run, qd_speed *speed)
     config.training = false;
     QD_TRY(qd_benchmark_run(run->ctx, &config, &result));
     speed->forward = result.best_images_per_s;
-    return run->config->quantization.enabled ? measure_int8(run, speed) : QD_OK;
+    return speed->quantized_batch > 0 ? measure_int8(run, speed) : QD_OK;
 }
 
 /* Looks the speed up, or measures it. */
@@ -114,7 +120,7 @@ static enum qd_status find_speed(qd_run *run, const qd_model_info *model, qd_spe
     qd_speed wanted = {.model = model,
                        .image_size = config->image_size,
                        .batch_size = config->batch_size,
-                       .quantized_batch = config->quantization.enabled ? qd_quantize_batch(config) : 0};
+                       .quantized_batch = has_int8(config) ? qd_quantize_batch(config) : 0};
     for (int i = 0; i < list->count; i++) {
         const qd_speed *known = &list->speeds[i];
         if (known->model == model && known->image_size == wanted.image_size &&
@@ -141,6 +147,16 @@ void qd_speed_list_free(qd_speed_list *list)
 
 /* ---- the sums ---- */
 
+/* One quantized network: its noise, then its accuracy beside the float one's. */
+static double int8_seconds(const qd_run *run, const qd_speed *speed)
+{
+    const qd_quantization_config *q = &run->config->quantization;
+    const int64_t validation = qd_dataset_count(run->validation);
+    const double evaluated = (double)at_most(q->eval_images, validation);
+    return SQNR_PASSES * (double)at_most(q->sqnr_images, validation) / speed->int8 + evaluated / speed->int8 +
+           evaluated / speed->forward;
+}
+
 static double model_seconds(const qd_run *run, const qd_speed *speed, int64_t steps, int64_t epochs)
 {
     const qd_config *config = run->config;
@@ -151,25 +167,26 @@ static double model_seconds(const qd_run *run, const qd_speed *speed, int64_t st
     seconds += (double)((epochs + 1) * validation) / speed->forward;
     seconds += logs * 2.0 * (double)at_most(config->batch_size, validation) / speed->forward;
     if (q->enabled)
-        seconds += logs * ((double)at_most(q->calibration_images, training) / speed->forward +
-                           (double)at_most(q->eval_images, validation) / speed->int8 +
-                           SQNR_PASSES * (double)at_most(q->sqnr_images, validation) / speed->int8);
+        seconds +=
+            logs * ((double)at_most(q->calibration_images, training) / speed->forward + int8_seconds(run, speed));
     return seconds;
 }
 
-/* Quantization-aware training after it: at the end BatchNorm's statistics are taken again, and the float and the INT8
- * network evaluated. */
+/*
+ * Quantization-aware training after it. At its end the calibration images are looked at three times in simulation
+ * (BatchNorm's statistics are taken again, the loss before and after) and once to quantize the network it began with;
+ * that one and the one it ended with are measured.
+ */
 static double qat_seconds(const qd_run *run, const qd_speed *speed)
 {
-    const qd_quantization_config *q = &run->config->quantization;
-    const int64_t epochs = run->config->qat.num_epochs;
-    const int64_t training = qd_dataset_count(run->training), validation = qd_dataset_count(run->validation);
+    const qd_config *config = run->config;
+    const int64_t epochs = config->qat.num_epochs, steps = epochs * batches_an_epoch(run);
+    const double images = (double)at_most(config->quantization.calibration_images, qd_dataset_count(run->training));
     if (epochs == 0)
         return 0.0;
-    return AWARE_OVER_STEP * (double)(epochs * training) / speed->train +
-           AWARE_OVER_STEP * (double)(epochs * validation) / speed->forward +
-           (double)(at_most(q->calibration_images, training) + at_most(q->eval_images, validation)) / speed->forward +
-           (double)at_most(q->eval_images, validation) / speed->int8;
+    return AWARE_OVER_STEP * (double)(steps * config->batch_size) / speed->train +
+           AWARE_OVER_STEP * (double)(epochs * qd_dataset_count(run->validation)) / speed->forward +
+           (3.0 * AWARE_OVER_STEP + 1.0) * images / speed->forward + 2.0 * int8_seconds(run, speed);
 }
 
 /* Weights, momentum and buffers of one checkpoint. */

@@ -110,6 +110,13 @@ Test(queue, a_dry_run_tells_and_touches_nothing)
     expect_done(&shown);
     expect_piece(shown.out, "to do, at most             76 ");
     outcome_free(&shown);
+    /* It measures INT8 whether or not logged epochs do. */
+    shown = QUANTDRIFT("run", t.experiment, "--dry-run", "--set", "qat.num_epochs=2", "--set",
+                       "quantization.enabled=false");
+    expect_done(&shown);
+    expect_piece(shown.out, "measured here");
+    expect_piece(shown.out, "   0:"); /* under an hour */
+    outcome_free(&shown);
     expect_refusal(QUANTDRIFT("run", path, "--dry-run", "--rate", "9", "--set", "seed=1"), 2, "'seed' is given");
     free(path);
     tiny_destroy(&t);
