@@ -42,7 +42,8 @@ static bool put(cJSON *object, const char *key, cJSON *item)
     return false;
 }
 
-/* What the run's experiment has beside the recipe: no epochs of its own, this network's shape, the grid's images. */
+/* What the run's experiment has beside the recipe: no epochs of its own, whose random network is not worth
+ * quantizing; this network's shape, the grid's images. */
 static cJSON *experiment_json(const qd_grid_training *t, const char *folder)
 {
     const qd_model_config *shape = &t->network->config;
@@ -50,6 +51,7 @@ static cJSON *experiment_json(const qd_grid_training *t, const char *folder)
     const char *const model = t->network->model->name;
     cJSON *root = cJSON_CreateObject(), *section = cJSON_CreateObject(), *training = cJSON_CreateObject();
     const bool filled =
+        put(section, "enabled", cJSON_CreateFalse()) &&
         put(section, "calibration_images", qd_json_int(images->calibration_images)) &&
         put(section, "calibration_seed", qd_json_int(images->calibration_seed)) &&
         put(section, "batch_size", qd_json_int(images->batch_size)) &&
