@@ -110,6 +110,18 @@ Test(queue, a_dry_run_tells_and_touches_nothing)
     expect_done(&shown);
     expect_piece(shown.out, "to do, at most             76 ");
     outcome_free(&shown);
+    /*
+     * At an image a second in training, three forward: 40 + 40/3 + 4 x 8/3 + 2 x (8/3 + 50/3) s for the epoch, its
+     * two validations, logs and INT8 networks; then 1.5 x (80 + 40/3) + 5.5 x 8/3 + 2 x 50/3 s.
+     */
+    shown = QUANTDRIFT("run", t.experiment, "--dry-run", "--rate", "1");
+    expect_done(&shown);
+    expect_piece(shown.out, " 5    0:01:43 ");
+    outcome_free(&shown);
+    shown = QUANTDRIFT("run", t.experiment, "--dry-run", "--rate", "1", "--set", "qat.num_epochs=2");
+    expect_done(&shown);
+    expect_piece(shown.out, " 15    0:04:51 ");
+    outcome_free(&shown);
     /* It measures INT8 whether or not logged epochs do. */
     shown = QUANTDRIFT("run", t.experiment, "--dry-run", "--set", "qat.num_epochs=2", "--set",
                        "quantization.enabled=false");
