@@ -51,7 +51,7 @@ static bool is_text(const cJSON *object, const char *key)
     return cJSON_IsString(cJSON_GetObjectItemCaseSensitive(object, key));
 }
 
-/* Rows as they were written; null where a number was not finite. */
+/* Whether a row has all that the table says, each number finite. */
 static bool is_row(const cJSON *row)
 {
     static const char *const numbers[] = {"image_size", "float_accuracy", "accuracy",  "drop",
